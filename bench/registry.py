@@ -1,0 +1,103 @@
+"""Names under which algorithms and tasks are found, with did-you-mean errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.metadata
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from bench.errors import UsageError
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One registered name: how to build it, its settings and what is worth showing in a table."""
+
+    name: str
+    factory: Callable[..., Any]
+    config: type
+    summary: str
+    info: Mapping[str, str]
+
+
+class Registry(Mapping[str, Entry]):
+    """A mapping from names to entries that suggests near misses and refuses doubles."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.entries: dict[str, Entry] = {}
+
+    def register(self, name: str, *, config: type, **info: str) -> Callable[[T], T]:
+        """Return a decorator that registers a class or factory under `name`.
+
+        Args:
+            name: what the command line calls it.
+            config: dataclass of its settings; every field needs a default.
+            info: further columns of `python -m bench list`; the one-line summary is the
+                docstring's first line.
+
+        Raises:
+            UsageError: if the name is taken by something else, or `config` is no dataclass.
+        """
+        if not (inspect.isclass(config) and dataclasses.is_dataclass(config)):
+            raise UsageError(f"{self.kind} {name!r}: config must be a dataclass, got {config!r}")
+
+        def decorate(factory: T) -> T:
+            known = self.entries.get(name)
+            if known and known.factory.__qualname__ != factory.__qualname__:
+                raise UsageError(
+                    f"{self.kind} {name!r} is already registered by {known.factory.__module__}"
+                )
+            summary = (inspect.getdoc(factory) or "").split("\n")[0]
+            self.entries[name] = Entry(name, factory, config, info.pop("summary", summary), info)
+            return factory
+
+        return decorate
+
+    def __getitem__(self, name: str) -> Entry:
+        """Return the entry of `name`.
+
+        Raises:
+            UsageError: if there is none, naming the near misses and all valid names.
+        """
+        if name not in self.entries:
+            raise UsageError(unknown(self.kind, name, self.entries))
+        return self.entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def unknown(kind: str, name: str, valid: Mapping[str, Any] | list[str]) -> str:
+    """Return one line that names an unknown name, its near misses and the valid ones."""
+    near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}.{hint} Valid: {', '.join(sorted(valid))}"
+
+
+def load_plugins(modules: list[str]) -> None:
+    """Import plugin modules: those named, and those of the entry-point group `bench.plugins`.
+
+    Raises:
+        UsageError: if a named module does not exist.
+    """
+    for point in importlib.metadata.entry_points(group="bench.plugins"):
+        point.load()
+    for name in modules:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(
+                f"plugins: no module {name!r} in the working directory or on PYTHONPATH"
+            )
+        importlib.import_module(name)
