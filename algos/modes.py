@@ -1,0 +1,236 @@
+"""Which behaviour modes there are: successful episodes, their clusters and what each inherits.
+
+Part of DDiffPG (Li et al. 2024, arXiv 2406.00681, section 4.1); `clustering` holds the mathematics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .clustering import distances, match, partition, summarize
+from .replay import Episodes
+
+
+@dataclass
+class ModesConfig:
+    """Settings of mode discovery."""
+
+    discover: bool = True  # False: one mode holds every success (the method without clustering)
+    threshold: float = 2.5  # m, root-mean-square DTW distance; 0: 0.7 x the largest merge
+    loop_radius: float = 1.0  # m; a path that comes back this near has made a loop
+    points: int = 32  # of a path, after resampling
+    every: int = 50  # vector steps between reclusterings
+    smallest: int = 2  # successes that make a mode, unless no cluster has as many
+    most: int = 10  # modes
+    capacity: int = 400  # episodes kept: one half successes, shared equally by modes, one failures
+    evict: str = "longest"  # longest | random: which success gives way
+    failures: str = "shared"  # shared | nearest: whose batches hold a failed episode
+
+    def __post_init__(self) -> None:
+        """Check what the types do not.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        if self.evict not in ("longest", "random"):
+            raise ValueError(f"modes.evict={self.evict!r}: valid are longest, random")
+        if self.failures not in ("shared", "nearest"):
+            raise ValueError(f"modes.failures={self.failures!r}: valid are shared, nearest")
+        for name in ("points", "every", "smallest", "most", "capacity"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"modes.{name}={getattr(self, name)}: valid are numbers from 1")
+
+
+@dataclass
+class Inheritance:
+    """What the modes after a reclustering take over from those before (see `clustering.match`)."""
+
+    parents: list[int]
+    fresh: list[bool]
+    embeddings: list[int]
+
+
+class Modes:
+    """Files finished episodes into `episodes` and keeps them sorted into M modes.
+
+    Successes wait unassigned (label -1) if no mode is near them, until the next reclustering.
+    """
+
+    def __init__(self, episodes: Episodes, config: ModesConfig) -> None:
+        self.config = config
+        self.episodes = episodes
+        self.count = 0  # M
+        self.slots: list[int] = []  # of the successes, in the order of the arrays below
+        self.labels = np.zeros(0, np.int64)  # (n,) mode of each success, -1 none
+        self.summaries = np.zeros((0, config.points, 0))  # (n, L, P)
+        self.matrix = np.zeros((0, 0))  # (n, n) m
+        self.failures: list[int] = []  # slots, oldest first
+        self.failure_labels: list[int] = []
+        self.merging = False  # the last reclustering would have dropped a mode
+
+    def file(self, env: int) -> None:
+        """Store the ended episode of `env`, giving up another where memory is full."""
+        half = self.config.capacity // 2
+        if self.episodes.success[env]:
+            if len(self.slots) >= half:
+                self.forget([self.surplus(np.arange(len(self.slots)))])
+            slot = self.episodes.free_slot()
+            self.episodes.store(env, slot)
+            if slot is not None:
+                self.append_success(slot)
+        else:
+            if len(self.failures) >= half:
+                self.episodes.number[self.failures.pop(0)] = -1
+                self.failure_labels.pop(0)
+            slot = self.episodes.free_slot()
+            self.episodes.store(env, slot)
+            if slot is not None:
+                self.failures.append(slot)
+                self.failure_labels.append(self.nearest_mode(self.summary(slot)))
+
+    def summary(self, slot: int) -> np.ndarray:
+        """Return the resampled, loop-free path of the episode in `slot`, (1, L, P)."""
+        if not self.config.discover:
+            return np.zeros((1, self.config.points, 1))
+        path = self.episodes.path(slot).cpu().numpy()
+        return summarize(path, self.config.points, self.config.loop_radius)[None]
+
+    def append_success(self, slot: int) -> None:
+        """Add a success with its distances to all others; it joins the nearest mode at once."""
+        new = self.summary(slot)
+        old = self.summaries if len(self.slots) else np.zeros((0, *new.shape[1:]))
+        row = distances(old, new)[0] if self.config.discover else np.zeros(len(old) + 1)
+        self.summaries = np.concatenate([old, new])
+        self.matrix = np.block([[self.matrix, row[:-1, None]], [row[None]]])
+        self.labels = np.append(self.labels, self.nearest(row[:-1], self.config.threshold))
+        self.slots.append(slot)
+
+    def nearest(self, row: np.ndarray, limit: float) -> int:
+        """Return the mode with the smallest mean distance (n,), or -1 if none is within limit."""
+        means = [
+            row[self.labels == mode].mean() if (self.labels == mode).any() else np.inf
+            for mode in range(self.count)
+        ]
+        if not means or (limit > 0 and min(means) > limit):
+            return -1
+        return int(np.argmin(means))
+
+    def nearest_mode(self, summary: np.ndarray) -> int:
+        """Return the mode whose successes are nearest to a failure, judged by three of each."""
+        if self.config.failures == "shared" or not (self.config.discover and self.count):
+            return -1
+        some = np.concatenate(
+            [np.flatnonzero(self.labels == mode)[:3] for mode in range(self.count)]
+        )
+        row = np.full(len(self.labels), np.nan)
+        row[some] = distances(self.summaries[some], summary)[0, :-1]
+        means = [np.nanmean(row[self.labels == mode]) for mode in range(self.count)]
+        return int(np.argmin(means))
+
+    def surplus(self, among: np.ndarray) -> int:
+        """Return which success gives way: of the largest mode among these, longest or random."""
+        labels, counts = np.unique(self.labels[among], return_counts=True)
+        crowd = among[self.labels[among] == labels[counts.argmax()]]
+        if self.config.evict == "random":
+            return int(crowd[int(torch.randint(len(crowd), ()))])
+        lengths = self.episodes.length[[self.slots[i] for i in crowd]]
+        return int(crowd[int(lengths.argmax())])
+
+    def forget(self, which: list[int]) -> None:
+        """Drop the successes at these places."""
+        keep = np.setdiff1d(np.arange(len(self.slots)), which)
+        for i in which:
+            self.episodes.number[self.slots[i]] = -1
+        self.slots = [self.slots[i] for i in keep]
+        self.labels, self.summaries = self.labels[keep], self.summaries[keep]
+        self.matrix = self.matrix[np.ix_(keep, keep)]
+
+    def recluster(self) -> Inheritance | None:
+        """Sort the successes anew; return what the new modes inherit (None: nothing to sort).
+
+        A mode is only dropped when two reclusterings in a row would drop it, so that one noisy
+        partition cannot destroy what was learned.
+        """
+        if not self.config.discover:
+            self.labels[:] = 0
+            first, self.count = self.count == 0, 1
+            return Inheritance([-1 if first else 0], [first], [-1 if first else 0])
+        if not self.slots:
+            return None
+        old = self.members()
+        before = self.labels
+        self.labels = self.ranked(partition(self.matrix, self.config.threshold, self.config.most))
+        inheritance = Inheritance(*match(self.members(), old))
+        drops = any(j not in inheritance.parents for j in range(len(old)))
+        if drops and not self.merging:
+            self.merging, self.labels = True, before
+            return None
+        self.merging = False
+        self.count = len(inheritance.parents)
+        self.balance()
+        self.failure_labels = [self.nearest_mode(self.summary(slot)) for slot in self.failures]
+        return inheritance
+
+    def ranked(self, labels: np.ndarray) -> np.ndarray:
+        """Renumber clusters by size, largest first, -1 for those too small to be a mode."""
+        sizes = np.bincount(labels)
+        least = self.config.smallest if sizes.max() >= self.config.smallest else 1
+        order = [c for c in np.argsort(-sizes, kind="stable") if sizes[c] >= least]
+        rank = np.full(len(sizes), -1)
+        rank[order] = np.arange(len(order))
+        return rank[labels]
+
+    def members(self) -> list[set[int]]:
+        """Return the episode numbers of each mode's successes."""
+        number = self.episodes.number[self.slots].tolist() if self.slots else []
+        modes = int(self.labels.max()) + 1 if len(self.labels) else 0
+        return [{number[i] for i in np.flatnonzero(self.labels == mode)} for mode in range(modes)]
+
+    def balance(self) -> None:
+        """Keep at most an equal share of the memory's successes in each mode."""
+        share = max(self.config.capacity // (2 * self.count), 1)
+        for mode in range(self.count):
+            while (self.labels == mode).sum() > share:
+                self.forget([self.surplus(np.flatnonzero(self.labels == mode))])
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Return how often each slot is drawn for each mode: successes and failures, both (M, S).
+
+        Steps are drawn uniformly, so a slot counts by its length. A mode without failures draws
+        successes instead, and one without successes failures.
+        """
+        shape, device = (self.count, self.episodes.slots), self.episodes.device
+        success, failure = torch.zeros(2, *shape, device=device)
+        length = self.episodes.length.float()
+        for mode in range(self.count):
+            own = [self.slots[i] for i in np.flatnonzero(self.labels == mode)]
+            lost = [
+                slot
+                for slot, label in zip(self.failures, self.failure_labels, strict=True)
+                if label in (-1, mode)
+            ]
+            success[mode, own or lost] = length[own or lost]
+            failure[mode, lost or own] = length[lost or own]
+        return success, failure
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the book-keeping; the episodes have a state of their own."""
+        return {
+            "count": self.count,
+            "slots": self.slots,
+            "labels": torch.from_numpy(self.labels),
+            "summaries": torch.from_numpy(self.summaries),
+            "matrix": torch.from_numpy(self.matrix),
+            "failures": self.failures,
+            "failure_labels": self.failure_labels,
+            "merging": self.merging,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take back what `state_dict` returned."""
+        for name, value in state.items():
+            setattr(self, name, value.cpu().numpy() if isinstance(value, Tensor) else value)

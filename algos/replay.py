@@ -1,0 +1,221 @@
+"""Memories: a ring of single transitions, and whole episodes in fixed slots."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Spec, Transition
+
+
+class Replay(nn.Module):
+    """The latest `capacity` transitions; an nn.Module so that its contents are state.
+
+    Storage is allocated on the first transition, so that a policy can be loaded without it.
+    """
+
+    def __init__(self, spec: Spec, capacity: int, device: torch.device | str) -> None:
+        super().__init__()
+        self.size = max(capacity // spec.num_envs, 1) * spec.num_envs  # whole vector steps
+        self.spec, self.device = spec, device
+        self.added = 0
+        self.fields: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return min(self.added, self.size)
+
+    def add(self, step: Transition, **extra: Tensor) -> None:
+        """Store one vector step, and further (N, ...) fields, in place of the oldest."""
+        row = {
+            "obs": step.obs,
+            "action": step.action,
+            "reward": step.reward,
+            "next_obs": step.next_obs,
+            "terminated": step.terminated.float(),
+            **extra,
+        }
+        if not self.fields:
+            self.allocate({key: value.shape[1:] for key, value in row.items()})
+        start = self.added % self.size
+        for key, value in row.items():
+            self.fields[key][start : start + len(value)] = value
+        self.added += len(step.obs)
+
+    def allocate(self, shapes: dict[str, torch.Size]) -> None:
+        """Reserve the storage."""
+        self.fields = {
+            key: torch.zeros(self.size, *shape, device=self.device) for key, shape in shapes.items()
+        }
+
+    def draw(self, count: int, recent: int | None = None) -> Tensor:
+        """Return `count` uniform row indices (count,), of the `recent` latest rows if given."""
+        span = min(len(self), recent or self.size)
+        back = torch.randint(span, (count,), device=self.device)
+        return (self.added - 1 - back) % self.size
+
+    def rows(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the transitions at `index` as a dict of (B, ...) tensors."""
+        return {key: value[index] for key, value in self.fields.items()}
+
+    def get_extra_state(self) -> dict[str, object]:
+        """Return the filled part of the memory, for `state_dict`."""
+        return {
+            "added": self.added,
+            "fields": {key: value[: len(self)].clone() for key, value in self.fields.items()},
+        }
+
+    def set_extra_state(self, state: dict[str, object]) -> None:
+        """Take back what `get_extra_state` returned."""
+        self.added = state["added"]  # type: ignore[assignment]
+        fields: dict[str, Tensor] = state["fields"]  # type: ignore[assignment]
+        self.allocate({key: value.shape[1:] for key, value in fields.items()})
+        for key, value in fields.items():
+            self.fields[key][: len(value)] = value.to(self.device)
+
+
+class Episodes(nn.Module):
+    """Whole episodes in S slots of `horizon` steps, and the running episode of every environment.
+
+    Fields: obs (S, T+1, O), action (S, T, A), reward (S, T), length (S,), terminated (S,),
+    success (S,), number (S,) the running count of episodes, -1 in an empty slot. The first N
+    slots hold the running episodes. With `copies` > 0 there is also target (copies, S, T, A): what
+    each of so many learners would rather have done.
+    """
+
+    names = ("obs", "action", "reward", "length", "terminated", "success", "number")
+
+    def __init__(
+        self, spec: Spec, capacity: int, device: torch.device | str, copies: int = 0
+    ) -> None:
+        super().__init__()
+        self.spec, self.device, self.copies = spec, device, copies
+        self.slots = spec.num_envs + capacity
+        self.finished = 0  # episodes seen
+        self.ready = False
+
+    def allocate(self) -> None:
+        """Reserve the storage, on the first transition."""
+        spec, slots, at = self.spec, self.slots, {"device": self.device}
+        self.obs = torch.zeros(slots, spec.horizon + 1, spec.obs_dim, **at)  # type: ignore[call-overload]
+        self.action = torch.zeros(slots, spec.horizon, spec.act_dim, **at)  # type: ignore[call-overload]
+        self.reward = torch.zeros(slots, spec.horizon, **at)  # type: ignore[call-overload]
+        self.length = torch.zeros(slots, dtype=torch.int64, **at)  # type: ignore[call-overload]
+        self.terminated = torch.zeros(slots, dtype=torch.bool, **at)  # type: ignore[call-overload]
+        self.success = torch.zeros(slots, dtype=torch.bool, **at)  # type: ignore[call-overload]
+        self.number = torch.full((slots,), -1, **at)  # type: ignore[call-overload]
+        self.target = torch.zeros(self.copies, slots, spec.horizon, spec.act_dim, **at)  # type: ignore[call-overload]
+        self.rows = torch.arange(spec.num_envs, device=self.device)
+        self.ready = True
+
+    def append(self, step: Transition) -> Tensor:
+        """Add one step to the running episodes; return the environments whose episode ended."""
+        if not self.ready:
+            self.allocate()
+        t = self.length[: len(self.rows)]
+        self.obs[self.rows, t] = step.obs
+        self.action[self.rows, t] = step.action
+        self.reward[self.rows, t] = step.reward
+        self.obs[self.rows, t + 1] = step.next_obs
+        t += 1
+        done = (step.terminated | step.truncated).nonzero().flatten()
+        self.terminated[done] = step.terminated[done]
+        self.success[done] = step.success[done]
+        return done
+
+    def store(self, env: int, slot: int | None) -> None:
+        """Move the ended episode of `env` to `slot` (None: forget it) and begin a new one."""
+        if slot is not None:
+            for field in (
+                self.obs,
+                self.action,
+                self.reward,
+                self.length,
+                self.terminated,
+                self.success,
+            ):
+                field[slot] = field[env]
+            self.number[slot] = self.finished
+            self.target[:, slot] = self.action[slot]
+        self.finished += 1
+        self.length[env] = 0
+
+    def free_slot(self) -> int | None:
+        """Return an empty slot, or None."""
+        empty = (self.number[self.spec.num_envs :] < 0).nonzero()
+        return int(empty[0]) + self.spec.num_envs if len(empty) else None
+
+    def path(self, slot: int) -> Tensor:
+        """Return the positions of the episode in `slot`, (T+1, P)."""
+        return self.obs[slot, : int(self.length[slot]) + 1, self.spec.position]
+
+    def draw(self, weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Draw steps uniformly from weighted sets of slots.
+
+        Args:
+            weights: (G, S) share of each slot in each group's draws; a row may be all zero, and
+                then draws from the whole memory.
+            count: b, steps per group.
+
+        Returns:
+            Slots and steps, both (G, b) int64.
+        """
+        slot = torch.multinomial(weights, count, replacement=True)
+        step = (torch.rand(slot.shape, device=self.device) * self.length[slot]).long()
+        return slot, step
+
+    def n_step(
+        self, slot: Tensor, step: Tensor, n: int, gamma: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return n-step rewards (...), successor observations (..., O) and discounts (...).
+
+        The sum stops at the episode's end; a termination makes the discount 0, a time limit
+        bootstraps from the true last observation.
+        """
+        left = self.length[slot] - step
+        ahead = torch.arange(n, device=self.device)
+        inside = ahead < left[..., None]
+        times = (step[..., None] + ahead).clamp(max=self.spec.horizon - 1)
+        powers = gamma ** ahead.float()
+        reward = (self.reward[slot[..., None], times] * powers * inside).sum(-1)
+        taken = left.clamp(max=n)
+        ended = self.terminated[slot] & (left <= n)
+        discount = gamma ** taken.float() * ~ended
+        return reward, self.obs[slot, step + taken], discount
+
+    def targets(self, slot: Tensor, step: Tensor) -> Tensor:
+        """Return the g-th copy's targets of steps (G, b), (G, b, A)."""
+        return self.target[torch.arange(len(slot), device=self.device)[:, None], slot, step]
+
+    def set_targets(self, slot: Tensor, step: Tensor, target: Tensor) -> None:
+        """Replace the g-th copy's targets of steps (G, b) by (G, b, A)."""
+        self.target[torch.arange(len(slot), device=self.device)[:, None], slot, step] = target
+
+    def inherit_targets(self, parents: list[int]) -> None:
+        """Make copy g that of parent g; without one (-1), the executed actions."""
+        if self.copies:
+            copies = [self.action if p < 0 else self.target[p] for p in parents]
+            self.target[: len(parents)] = torch.stack(copies)
+
+    def get_extra_state(self) -> dict[str, object]:
+        """Return the used slots, for `state_dict`."""
+        if not self.ready:
+            return {"finished": 0}
+        used = self.number >= 0
+        used[: self.spec.num_envs] = True
+        slots = used.nonzero().flatten()
+        return {
+            "finished": self.finished,
+            "slots": slots,
+            **{name: getattr(self, name)[slots] for name in self.names},
+            "target": self.target[:, slots],
+        }
+
+    def set_extra_state(self, state: dict[str, object]) -> None:
+        """Take back what `get_extra_state` returned."""
+        self.finished = state["finished"]  # type: ignore[assignment]
+        if "slots" not in state:
+            return
+        self.allocate()
+        for name in self.names:
+            getattr(self, name)[state["slots"]] = state[name].to(self.device)  # type: ignore[attr-defined]
+        self.target[:, state["slots"]] = state["target"].to(self.device)  # type: ignore[attr-defined]
