@@ -1,18 +1,106 @@
-"""Tasks, one file per family; importing this package registers them with Gymnasium too."""
+"""Tasks, one file per family; importing this package registers them, with Gymnasium too.
+
+`gymnasium.make("bench/antmaze-v3-v0")` and `gymnasium.make_vec(...)` find every task of the suite.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.registry import Registry
+import gymnasium
 
+from bench.errors import UsageError
+from bench.registry import Registry, unknown
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from bench.api import Task
+
+T = TypeVar("T", bound=Callable[..., Any])
 registry = Registry("task")
-register = registry.register
+
+
+def register(name: str, *, config: type, **info: str) -> Callable[[T], T]:
+    """Return a decorator that registers a task class, with Gymnasium as `bench/<name>-v0` too.
+
+    Args:
+        name: what the command line calls it.
+        config: dataclass of its settings.
+        info: `family`; `suite` ("yes" for a task of the suite, which `task=all` runs, "no" for one
+            that cannot be built from default settings); `source`; `summary`.
+    """
+
+    def decorate(factory: T) -> T:
+        registry.register(name, config=config, **info)(factory)
+        if info.get("suite") != "no":
+            gymnasium.register(
+                f"bench/{name}-v0",
+                entry_point="bench.tasks:single_env",
+                vector_entry_point="bench.tasks:make_env",
+                kwargs={"name": name},
+                disable_env_checker=True,
+            )
+        return factory
+
+    return decorate
+
+
+def make_task(name: str, **settings: Any) -> Task:
+    """Return a task; no simulator is started.
+
+    Args:
+        name: of the registry.
+        settings: fields of the task's settings.
+
+    Raises:
+        UsageError: on unknown names and settings, and bad values.
+    """
+    entry = registry[name]
+    fields = entry.config.__dataclass_fields__  # type: ignore[attr-defined]
+    for key in settings:
+        if key not in fields:
+            raise UsageError(unknown(f"setting of task {name!r}", key, fields))
+    return entry.factory(name, entry.config(**settings))
+
+
+def make_env(
+    name: str,
+    num_envs: int = 1,
+    seed: int = 0,
+    threads: int = 1,
+    training: bool = True,
+    **settings: Any,
+) -> VectorEnv:
+    """Return N environments of a task with SAME_STEP autoreset (see `make_task`).
+
+    Args:
+        name: of the registry.
+        num_envs: N.
+        seed: of all randomness.
+        threads: physics threads.
+        training: whether episodes start where training does, else where evaluation does.
+        settings: fields of the task's settings.
+    """
+    return make_task(name, **settings).make(num_envs, seed, threads, training)
+
+
+def single_env(name: str, seed: int = 0, **settings: Any) -> gymnasium.Env:
+    """Return one environment of a task, the same code with N = 1."""
+    from .vector import SceneEnv
+
+    return SceneEnv(make_env(name, 1, seed, **settings))  # type: ignore[arg-type]
 
 
 def discover() -> Registry:
-    """Import every module of this folder, so that all tasks are registered."""
+    """Import every module of this folder that needs no simulator, so that tasks register."""
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+        if module.name not in ("vector", "bodies"):
+            importlib.import_module(f"{__name__}.{module.name}")
     return registry
+
+
+discover()
