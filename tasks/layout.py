@@ -76,7 +76,7 @@ class Layout:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """x and y where the maze begins and ends: (x0, x1, y0, y1) in m."""
+        """Where the maze begins and ends along x and y: (x0, x1, y0, y1) in m."""
         rows, columns = self.walls.shape
         x0, y0 = self.centre((0, 0)) - CELL / 2
         return x0, x0 + CELL * columns, y0, y0 + CELL * rows

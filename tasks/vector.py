@@ -47,7 +47,7 @@ class Scene(Protocol):
         ...
 
     def judge(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return rewards (N,) and the goals reached (N,), -1 none, of steps between observations."""
+        """Return rewards (N,) and goals reached (N,), -1 none, of steps between observations."""
         ...
 
     def label(self, path: np.ndarray) -> int:
