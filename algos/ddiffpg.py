@@ -78,6 +78,7 @@ class Config:
     mask: float = 0.5  # share of rows that train the policy without embedding
     mask_failures: bool = False  # whether failed episodes do so too
     success_share: float = 0.5  # of a mode's rows; 0: uniform over its episodes, failed or not
+    rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 3.0  # weight of it in the exploration Q-function
     explore_share: float = 0.5  # of training episodes; 0: 1 / (M + 1)
@@ -93,7 +94,7 @@ class Config:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        if self.target_start not in ("policy", "stored"):
+        if self.target_start not in ("policy", "anchored", "stored"):
             raise ValueError(f"target_start={self.target_start!r}: valid are policy, stored")
 
 
@@ -137,7 +138,8 @@ class DDiffPG(nn.Module):
         self.num_modes = 0
         self.vector_steps = 0
         self.reward_scale = 1 / (spec.max_return or 1.0)
-        self.weights: tuple[Tensor, Tensor] | None = None  # of the modes' slots, see `Modes`
+        self.weights: Tensor | None = None  # of the modes' slots, see `Modes`
+        self.tubes: Tensor | None = None  # surroundings of the modes' paths, see `Modes`
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
@@ -172,7 +174,7 @@ class DDiffPG(nn.Module):
         if not self.play.warming_up and (due or warming_up):
             self.adopt(self.modes.recluster())
         if len(ended):
-            self.weights = None
+            self.weights = self.tubes = None
             self.role[ended] = self.draw_roles(len(ended))
 
     def draw_roles(self, count: int) -> Tensor:
@@ -207,7 +209,7 @@ class DDiffPG(nn.Module):
         self.role = role
         self.num_modes = len(inheritance.parents)
         self.episodes.inherit_targets(inheritance.parents)
-        self.weights = None
+        self.weights = self.tubes = None
 
     def update(self) -> dict[str, Tensor | float]:
         """Learn `updates` times, once the warm-up is over."""
@@ -257,8 +259,11 @@ class DDiffPG(nn.Module):
         success = torch.zeros(1, rows, dtype=torch.bool, device=self.device)
         where = {"index": index}
         if self.num_modes:
-            slot, step = self.draw_mode_rows(rows)
-            reward, next_obs, discount = self.episodes.n_step(slot, step, config.n_step, gamma)
+            slot, step, own = self.draw_mode_rows(rows)
+            outside = self.outside_tube(slot, step) if config.modes.tube > 0 else None
+            reward, next_obs, discount = self.episodes.n_step(
+                slot, step, config.n_step, gamma, outside
+            )
             obs = self.episodes.obs[slot, step]
             if config.mode_novelty:
                 after = self.episodes.obs[slot, step + 1]
@@ -271,22 +276,38 @@ class DDiffPG(nn.Module):
                 "discount": discount,
             }
             groups = {key: torch.cat([value, modes[key]]) for key, value in groups.items()}
-            success = torch.cat([success, self.episodes.success[slot]])
+            success = torch.cat([success, own])
             where |= {"slot": slot, "step": step}
         embedding = self.embeddings[: self.num_modes + 1, None].expand(-1, rows, -1)
         return groups | where | {"embedding": embedding, "success": success}
 
-    def draw_mode_rows(self, rows: int) -> tuple[Tensor, Tensor]:
-        """Draw the slots and steps of every mode's rows, both (M, rows)."""
+    def draw_mode_rows(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw every mode's rows: slots, steps and whether they are its own successes, (M, rows).
+
+        Own successes come first, then failures and other modes' successes.
+        """
         if self.weights is None:
             self.weights = self.modes.weights()
-        success, failure = self.weights
-        share = self.config.success_share
-        if share == 0:
-            return self.episodes.draw(success + failure, rows)
-        own = max(round(share * rows), 1)
-        first, second = (self.episodes.draw(success, own), self.episodes.draw(failure, rows - own))
-        return torch.cat([first[0], second[0]], 1), torch.cat([first[1], second[1]], 1)
+        if self.config.success_share == 0:  # uniform over the mode's episodes, failed or not
+            slot, step = self.episodes.draw(self.weights[0] + self.weights[1], rows)
+            return slot, step, self.episodes.success[slot]
+        own = max(round(self.config.success_share * rows), 1)
+        rivals = round(self.config.rival_share * rows)
+        counts = (own, rows - own - rivals, rivals)
+        drawn = [self.episodes.draw(w, n) for w, n in zip(self.weights, counts, strict=True) if n]
+        slot, step = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
+        first = torch.arange(rows, device=self.device) < own
+        return slot, step, first.expand_as(slot)
+
+    def outside_tube(self, slot: Tensor, step: Tensor) -> Tensor:
+        """Say which of the next n steps begin or end outside a mode's tube, (M, b, n)."""
+        if self.tubes is None:
+            self.tubes = self.modes.tubes()
+        times = self.episodes.ahead(slot, step, self.config.n_step)
+        path = self.episodes.obs[slot[..., None], times][..., self.spec.position]
+        distance = torch.cdist(path.flatten(1, 2), self.tubes).amin(-1).view_as(times)
+        outside = distance > self.config.modes.tube  # (M, b, n + 1)
+        return outside[..., :-1] | outside[..., 1:]
 
     def learn_critics(self, batch: dict[str, Tensor]) -> Tensor:
         """Step all Q-functions towards their slow copies' targets; return their losses (G,)."""
@@ -317,10 +338,12 @@ class DDiffPG(nn.Module):
             Target actions (G, b, A), and their values at the last step (G, b).
         """
         config = self.config
-        if config.target_start == "policy":
+        if config.target_start != "stored":
             with torch.no_grad():
                 condition = self.condition(batch["obs"], batch["embedding"]).flatten(0, 1)
                 start = self.slow_actor.sample(condition).view_as(batch["action"])
+                if config.target_start == "anchored":
+                    start = torch.where(batch["success"][..., None], batch["action"], start)
         else:
             start = self.replay.fields["target"][batch["index"]][None]
             if self.num_modes:
@@ -392,7 +415,7 @@ class DDiffPG(nn.Module):
             optimizer.load_state_dict(saved)
         self.modes.load_state_dict(state["modes"])
         self.num_modes, self.vector_steps = state["num_modes"], state["vector_steps"]
-        self.weights = None
+        self.weights = self.tubes = None
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """Return all optimisers, in the order of their states in `state_dict`."""

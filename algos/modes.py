@@ -23,6 +23,9 @@ class ModesConfig:
     threshold: float = 2.5  # m, root-mean-square DTW distance; 0: 0.7 x the largest merge
     loop_radius: float = 1.0  # m; a path that comes back this near has made a loop
     points: int = 32  # of a path, after resampling
+    tube: float = 2.0  # m; a Q-function's episode ends where it leaves this far from its mode's
+    # paths, so that no value leaks in through another mode's route; 0: never
+    tube_paths: int = 8  # shortest successes of a mode whose surroundings are its tube
     every: int = 50  # vector steps between reclusterings
     smallest: int = 2  # successes that make a mode, unless no cluster has as many
     most: int = 10  # modes
@@ -197,25 +200,36 @@ class Modes:
             while (self.labels == mode).sum() > share:
                 self.forget([self.surplus(np.flatnonzero(self.labels == mode))])
 
-    def weights(self) -> tuple[Tensor, Tensor]:
-        """Return how often each slot is drawn for each mode: successes and failures, both (M, S).
+    def weights(self) -> Tensor:
+        """Return how often each slot is drawn for each mode, (3, M, S).
 
-        Steps are drawn uniformly, so a slot counts by its length. A mode without failures draws
-        successes instead, and one without successes failures.
+        In turn its own successes, failures, and rivals: the successes of other modes. Steps are
+        drawn uniformly, so a slot counts by its length. What a mode has none of is replaced by the
+        next it has.
         """
-        shape, device = (self.count, self.episodes.slots), self.episodes.device
-        success, failure = torch.zeros(2, *shape, device=device)
+        shape = (3, self.count, self.episodes.slots)
+        weights = torch.zeros(shape, device=self.episodes.device)
         length = self.episodes.length.float()
         for mode in range(self.count):
-            own = [self.slots[i] for i in np.flatnonzero(self.labels == mode)]
-            lost = [
-                slot
-                for slot, label in zip(self.failures, self.failure_labels, strict=True)
-                if label in (-1, mode)
-            ]
-            success[mode, own or lost] = length[own or lost]
-            failure[mode, lost or own] = length[lost or own]
-        return success, failure
+            own, rivals = ([self.slots[i] for i in np.flatnonzero(mask)]
+                           for mask in (self.labels == mode, self.labels != mode))
+            lost = [slot for slot, label in zip(self.failures, self.failure_labels, strict=True)
+                    if label in (-1, mode)]
+            for row, slots in zip(weights, (own or lost, lost or own, rivals or lost or own),
+                                  strict=True):
+                row[mode, slots] = length[slots]
+        return weights
+
+    def tubes(self) -> Tensor:
+        """Return points of the shortest paths of every mode, (M, tube_paths x L, P)."""
+        points = []
+        for mode in range(self.count):
+            own = np.flatnonzero(self.labels == mode)
+            length = np.linalg.norm(np.diff(self.summaries[own], axis=1), axis=2).sum(1)
+            best = own[np.resize(length.argsort()[: self.config.tube_paths],
+                                 self.config.tube_paths)]
+            points.append(self.summaries[best].reshape(-1, self.summaries.shape[-1]))
+        return torch.as_tensor(np.stack(points), dtype=torch.float32, device=self.episodes.device)
 
     def state_dict(self) -> dict[str, object]:
         """Return the book-keeping; the episodes have a state of their own."""

@@ -163,24 +163,37 @@ class Episodes(nn.Module):
         step = (torch.rand(slot.shape, device=self.device) * self.length[slot]).long()
         return slot, step
 
+    def ahead(self, slot: Tensor, step: Tensor, n: int) -> Tensor:
+        """Return the steps t..t+n of rows (...), (..., n+1), held at the episode's last."""
+        times = step[..., None] + torch.arange(n + 1, device=self.device)
+        return torch.minimum(times, self.length[slot][..., None])
+
     def n_step(
-        self, slot: Tensor, step: Tensor, n: int, gamma: float
+        self, slot: Tensor, step: Tensor, n: int, gamma: float, stop: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return n-step rewards (...), successor observations (..., O) and discounts (...).
 
-        The sum stops at the episode's end; a termination makes the discount 0, a time limit
+        The sum ends with the episode; a termination makes the discount 0, a time limit
         bootstraps from the true last observation.
+
+        Args:
+            slot: (...) int64.
+            step: (...) int64.
+            n: most steps summed.
+            gamma: discount per step.
+            stop: (..., n) bool, true where step t+i counts as a termination without reward.
         """
-        left = self.length[slot] - step
-        ahead = torch.arange(n, device=self.device)
-        inside = ahead < left[..., None]
-        times = (step[..., None] + ahead).clamp(max=self.spec.horizon - 1)
-        powers = gamma ** ahead.float()
-        reward = (self.reward[slot[..., None], times] * powers * inside).sum(-1)
-        taken = left.clamp(max=n)
-        ended = self.terminated[slot] & (left <= n)
-        discount = gamma ** taken.float() * ~ended
-        return reward, self.obs[slot, step + taken], discount
+        times = self.ahead(slot, step, n)
+        counted = times[..., :-1] < times[..., 1:]
+        discount = gamma ** (times[..., -1] - step).float()
+        discount = discount * ~(self.terminated[slot] & (times[..., -1] == self.length[slot]))
+        if stop is not None:
+            going = (~stop).cumprod(-1).bool()
+            counted, discount = counted & going, discount * going[..., -1]
+        powers = gamma ** torch.arange(n, device=self.device).float()
+        at = times[..., :-1].clamp(max=self.spec.horizon - 1)
+        reward = (self.reward[slot[..., None], at] * powers * counted).sum(-1)
+        return reward, self.obs[slot, times[..., -1]], discount
 
     def targets(self, slot: Tensor, step: Tensor) -> Tensor:
         """Return the g-th copy's targets of steps (G, b), (G, b, A)."""
