@@ -48,10 +48,11 @@ def summarize(path: np.ndarray, points: int, radius: float) -> np.ndarray:
 
 
 def distances(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Return DTW distances of new paths to all paths, in m.
+    """Return distances of new paths to all paths, in m: DTW, or that of their ends if larger.
 
     The squared distances of matched points are summed, as DDiffPG does, then divided by the
-    number of points: a root mean square, the same for any number of points.
+    number of points: a root mean square, the same for any number of points. A mean hides that
+    paths part at the very end, so two goals also tell paths apart by themselves.
 
     Args:
         old: (n, L, P) resampled paths.
@@ -61,14 +62,15 @@ def distances(old: np.ndarray, new: np.ndarray) -> np.ndarray:
         (m, n + m); the last m columns are the distances among the new ones.
     """
     n, m, points = len(old), len(new), new.shape[1]
-    if n + m == 1:
+    if n + m == 1:  # the library cannot
         return np.zeros((1, 1))
     every = np.ascontiguousarray(np.concatenate([old, new]) if n else new)
     block = ((0, n + m), (n, n + m))  # rows < columns: each pair with a new path once
     matrix = dtw_ndim.distance_matrix_fast(list(every), block=block, parallel=False)
     columns = np.where(np.isfinite(matrix), matrix, 0.0)[:, n:]  # pairs not asked for are inf
     among = np.maximum(columns[n:], columns[n:].T)
-    return np.concatenate([columns[:n].T, among], axis=1) / np.sqrt(points)
+    warped = np.concatenate([columns[:n].T, among], axis=1) / np.sqrt(points)
+    return np.maximum(warped, np.linalg.norm(new[:, None, -1] - every[None, :, -1], axis=-1))
 
 
 def partition(matrix: np.ndarray, threshold: float, most: int) -> np.ndarray:

@@ -54,21 +54,22 @@ from .replay import Episodes, Replay
 class Config:
     """Settings of DDiffPG."""
 
-    gamma: float = 0.98
-    n_step: int = 5  # of the mode Q-functions
-    batch: int = 320  # rows of all groups together
+    gamma: float = 0.99
+    n_step: int = 10  # of the mode Q-functions
+    batch: int = 512  # rows of all groups together
     updates: int = 1  # per vector step
     replay: int = 200_000  # transitions that the exploration Q-function learns from
     normalize: bool = True  # observations, by running mean and variance
     actor: DiffusionConfig = field(default_factory=DiffusionConfig)
     actor_lr: float = 1e-3
-    ema: float = 0.01  # rate of the averaged actor that acts; 1: the actor itself
+    ema: float = 0.005  # rate of the averaged actor that acts; 1: the actor itself
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_lr: float = 1e-3
     tau: float = 0.05  # rate of the slow critics
     weight_decay: float = 0.0
     clip: float = 1.0  # bound on the gradient norm of each Q-function and of the actor
-    target_start: str = "policy"  # policy | stored: where the ascent of target actions begins
+    target_start: str = "anchored"  # where the ascent of target actions begins: policy | stored |
+    # anchored: at the executed action in a mode's own successes, else at a sample of the policy
     ascent_steps: int = 5
     ascent_lr: float = 0.1
     smoothing: float = 0.8  # std of the noise on next actions
@@ -80,10 +81,10 @@ class Config:
     success_share: float = 0.5  # of a mode's rows; 0: uniform over its episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
-    explore_scale: float = 3.0  # weight of it in the exploration Q-function
-    explore_share: float = 0.5  # of training episodes; 0: 1 / (M + 1)
+    explore_scale: float = 1.5  # weight of it in the exploration Q-function
+    explore_share: float = 0.2  # of training episodes; 0: 1 / (M + 1)
     explore_until: int = 0  # env steps after which no episode explores; 0: never
-    command_share: float = 0.5  # of the other episodes: command a mode instead of none
+    command_share: float = 0.8  # of the other episodes: command a mode instead of none
     modes: ModesConfig = field(default_factory=ModesConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
@@ -95,7 +96,9 @@ class Config:
             ValueError: naming the setting, its value and the valid ones.
         """
         if self.target_start not in ("policy", "anchored", "stored"):
-            raise ValueError(f"target_start={self.target_start!r}: valid are policy, stored")
+            raise ValueError(
+                f"target_start={self.target_start!r}: valid are policy, anchored, stored"
+            )
 
 
 @register(

@@ -21,14 +21,14 @@ class ModesConfig:
 
     discover: bool = True  # False: one mode holds every success (the method without clustering)
     threshold: float = 2.5  # m, root-mean-square DTW distance; 0: 0.7 x the largest merge
-    loop_radius: float = 1.0  # m; a path that comes back this near has made a loop
+    loop_radius: float = 3.0  # m; a path that comes back this near has made a loop
     points: int = 32  # of a path, after resampling
-    tube: float = 2.0  # m; a Q-function's episode ends where it leaves this far from its mode's
+    tube: float = 2.5  # m; a Q-function's episode ends where it leaves this far from its mode's
     # paths, so that no value leaks in through another mode's route; 0: never
     tube_paths: int = 8  # shortest successes of a mode whose surroundings are its tube
     every: int = 50  # vector steps between reclusterings
     smallest: int = 2  # successes that make a mode, unless no cluster has as many
-    most: int = 10  # modes
+    most: int = 12  # modes
     capacity: int = 400  # episodes kept: one half successes, shared equally by modes, one failures
     evict: str = "longest"  # longest | random: which success gives way
     failures: str = "shared"  # shared | nearest: whose batches hold a failed episode
@@ -211,12 +211,18 @@ class Modes:
         weights = torch.zeros(shape, device=self.episodes.device)
         length = self.episodes.length.float()
         for mode in range(self.count):
-            own, rivals = ([self.slots[i] for i in np.flatnonzero(mask)]
-                           for mask in (self.labels == mode, self.labels != mode))
-            lost = [slot for slot, label in zip(self.failures, self.failure_labels, strict=True)
-                    if label in (-1, mode)]
-            for row, slots in zip(weights, (own or lost, lost or own, rivals or lost or own),
-                                  strict=True):
+            own, rivals = (
+                [self.slots[i] for i in np.flatnonzero(mask)]
+                for mask in (self.labels == mode, self.labels != mode)
+            )
+            lost = [
+                slot
+                for slot, label in zip(self.failures, self.failure_labels, strict=True)
+                if label in (-1, mode)
+            ]
+            for row, slots in zip(
+                weights, (own or lost, lost or own, rivals or lost or own), strict=True
+            ):
                 row[mode, slots] = length[slots]
         return weights
 
@@ -226,8 +232,9 @@ class Modes:
         for mode in range(self.count):
             own = np.flatnonzero(self.labels == mode)
             length = np.linalg.norm(np.diff(self.summaries[own], axis=1), axis=2).sum(1)
-            best = own[np.resize(length.argsort()[: self.config.tube_paths],
-                                 self.config.tube_paths)]
+            best = own[
+                np.resize(length.argsort()[: self.config.tube_paths], self.config.tube_paths)
+            ]
             points.append(self.summaries[best].reshape(-1, self.summaries.shape[-1]))
         return torch.as_tensor(np.stack(points), dtype=torch.float32, device=self.episodes.device)
 

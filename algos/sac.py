@@ -35,8 +35,8 @@ LOG_STD = (-5.0, 2.0)
 class Config:
     """Settings of SAC."""
 
-    gamma: float = 0.98
-    batch: int = 320
+    gamma: float = 0.99
+    batch: int = 512
     updates: int = 1  # per vector step
     replay: int = 1_000_000  # transitions
     normalize: bool = True  # observations, by running mean and variance

@@ -1,0 +1,53 @@
+"""python -m bench: the command line."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+from bench.errors import UsageError
+
+USAGE = """\
+Which policy classes find, keep and control several ways of solving a task.
+
+  python -m bench list [algos|tasks]     what there is
+  python -m bench run algo=A task=T      train, evaluate, record and report
+  python -m bench report [results=DIR]   figures, tables and one HTML page from records
+  python -m bench status [results=DIR]   how far every run is
+  python -m bench eval RUN_DIR           fresh episodes of a trained policy
+  python -m bench speed                  env steps/s and updates/s as shares of the machine's limit
+
+Examples:
+  python -m bench run algo=ddiffpg task=pointmaze-v3
+  python -m bench run algo=ddiffpg,sac task=pointmaze seed=0,1,2 experiment=mazes
+  python -m bench report results=results/reference out=report
+
+Each command explains itself: python -m bench COMMAND --help
+"""
+COMMANDS = ("list", "run", "report", "status", "eval", "speed")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command; return the exit status: 0 fine, 1 a run failed, 2 bad input."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    sys.path.insert(0, "")  # plugins are found in the working directory
+    try:
+        if words[0] not in COMMANDS:
+            near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"unknown command {words[0]!r}.{hint} Valid: {', '.join(COMMANDS)}")
+        name = "listing" if words[0] == "list" else words[0]
+        return importlib.import_module(f"bench.commands.{name}").main(words[1:])
+    except UsageError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""From `key=value` words to one resolved configuration per run.
+
+Hydra composes; this module tells it which settings algorithms and tasks have, what budgets and
+presets say of a pair of them, and turns its complaints into one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import bench.algos
+import bench.tasks
+from bench.errors import UsageError
+from bench.registry import Entry, load_plugins, unknown
+from bench.settings import Settings, check
+
+CONF = Path(__file__).parent / "conf"
+BUDGETS = tuple(sorted(path.stem for path in (CONF / "budgets").glob("*.yaml")))
+PRESETS = ("none", "paper", "suite")
+NAMED = ("algo", "task", "seed", "budget", "preset", "plugins")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line taken apart: which runs it asks for, and with which other words."""
+
+    algos: list[str]
+    tasks: list[str]
+    seeds: list[str]
+    words: list[str]  # everything but algo, task and seed
+
+    def combinations(self) -> Iterable[tuple[str, str, str]]:
+        """Return (algo, task, seed) of every run."""
+        return product(self.algos, self.tasks, self.seeds)
+
+    def overrides(self, algo: str, task: str, seed: str) -> list[str]:
+        """Return the overrides of one run."""
+        return [f"algo={algo}", f"task={task}", f"seed={seed}", *self.words]
+
+
+def understand(words: list[str]) -> Request:
+    """Take a command line apart, import its plugins and prepare Hydra for its runs.
+
+    Raises:
+        UsageError: on names that nothing is registered under.
+    """
+    given = {}
+    for word in words:
+        key, mark, value = word.partition("=")
+        if mark and key.lstrip("+") in NAMED:
+            given[key] = value
+    load_plugins(names(given.get("plugins", "")))
+    algos, tasks = bench.algos.discover(), bench.tasks.discover()
+    for key in ("algo", "task"):
+        if not given.get(key):
+            raise UsageError(f"{key}=? is missing; `python -m bench list {key}s` shows all names")
+    own_layout = any(word.startswith("task.layout=") for word in words)
+    chosen = Request(
+        algos=expand_algos(names(given["algo"])),
+        tasks=expand_tasks(names(given["task"]), own_layout),
+        seeds=names(given.get("seed", "0")),
+        words=[w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")],
+    )
+    for seed in chosen.seeds:
+        if not seed.isdecimal():
+            raise UsageError(f"seed={seed}: valid are whole numbers from 0, separated by commas")
+    budgets = [given.get("budget", "quick")]
+    presets = [given.get("preset", "suite")]
+    for kind, wanted, valid in (("budget", budgets, BUDGETS), ("preset", presets, PRESETS)):
+        for name in names(wanted[0]):
+            if name not in valid:
+                raise UsageError(unknown(kind, name, list(valid)))
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Settings)
+    for algo in chosen.algos:
+        store.store(group="algo", name=algo, node=algos[algo].config)
+    for task in chosen.tasks:
+        store.store(group="task", name=task, node=tasks[task].config)
+    for budget, preset in product(names(budgets[0]), names(presets[0])):
+        store.store(budget, {"budget": budget}, "budget", "_global_")
+        store.store(preset, {"preset": preset}, "preset", "_global_")
+        for algo, task in product(chosen.algos, chosen.tasks):
+            node = tuned(budget, preset, algos[algo], tasks[task])
+            store.store(f"{budget}+{preset}+{algo}+{task}", node, "tuned", "_global_")
+    return chosen
+
+
+def names(value: str) -> list[str]:
+    """Return the names in `a,b` or `[a,b]`."""
+    return [name.strip(" '\"") for name in value.strip("[]").split(",") if name.strip(" '\"")]
+
+
+def expand_algos(wanted: list[str]) -> list[str]:
+    """Replace `all` by every algorithm."""
+    registry = bench.algos.registry
+    return list(dict.fromkeys(
+        name for word in wanted for name in (sorted(registry) if word == "all" else [word])
+        if registry[name]
+    ))  # fmt: skip
+
+
+def expand_tasks(wanted: list[str], own_layout: bool) -> list[str]:
+    """Replace `all` by the suite, and a family by its tasks unless a layout is given."""
+    registry = bench.tasks.registry
+    suite = [name for name, entry in registry.items() if entry.info.get("suite") == "yes"]
+    found: list[str] = []
+    for word in wanted:
+        family = [name for name in suite if registry[name].info["family"] == word]
+        if word == "all":
+            found += suite
+        elif family and not own_layout:
+            found += family
+        else:
+            found.append(registry[word].name)
+    return list(dict.fromkeys(found))
+
+
+def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
+    """Return what a budget and a preset say of an algorithm on a task.
+
+    The later wins: budget, its entry for the family, its entry for the task; then, from the
+    preset's folder `all` and from that of the algorithm, `_base`, family and task. What `all` says
+    applies only where the algorithm has such a setting.
+
+    Raises:
+        UsageError: if a preset file of the algorithm names a setting that it does not have.
+    """
+    family = task.info.get("family", task.name)
+    said = read(CONF / "budgets" / f"{budget}.yaml")
+    of_tasks = said.pop("tasks", {})
+    merged = OmegaConf.create({"algo": {}, "task": {}})
+    for part in (said, of_tasks.get(family, {}), of_tasks.get(task.name, {})):
+        merged = OmegaConf.merge(merged, part)
+    from_budget = merged.pop("algo")  # after the presets: a budget may shorten the warm-up
+    values = OmegaConf.create({})
+    for folder in ("all", algo.name):
+        for name in dict.fromkeys(("_base", family, task.name)):
+            path = CONF / "presets" / preset / folder / f"{name}.yaml"
+            part = read(path)
+            known = restrict(part, algo.config)
+            if folder != "all" and known != part:
+                raise UsageError(f"{path.relative_to(CONF)}: {algo.name} has not all of its keys")
+            values = OmegaConf.merge(values, known)
+    values = OmegaConf.merge(values, restrict(OmegaConf.to_container(from_budget), algo.config))
+    node = OmegaConf.to_container(OmegaConf.merge(merged, {"algo": values}))
+    assert isinstance(node, dict)
+    node["task"] = restrict(node["task"], task.config)
+    return node | {"names": {"algo": algo.name, "task": task.name}}
+
+
+@cache
+def read_text(path: Path) -> str:
+    """Return a file's text, or nothing where there is no file."""
+    return path.read_text() if path.exists() else ""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a YAML file's mapping, {} where there is none."""
+    content = OmegaConf.to_container(OmegaConf.create(read_text(path)))
+    assert isinstance(content, dict), path
+    return content
+
+
+def restrict(values: Any, config: type) -> dict[str, Any]:
+    """Return the values that a dataclass has fields for, nested ones too."""
+    kinds = {f.name: f.default_factory for f in fields(config)}  # type: ignore[arg-type]
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in kinds:
+            nested = isinstance(value, dict) and is_dataclass(kinds[key])
+            kept[key] = restrict(value, kinds[key]) if nested else value  # type: ignore[arg-type]
+    return kept
+
+
+def resolve(overrides: list[str]) -> Settings:
+    """Compose and check the configuration of one run; `algo` and `task` are dataclasses.
+
+    Raises:
+        UsageError: one line on what is wrong with which key.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF.absolute())):
+        try:
+            config = compose("config", [o for o in overrides if not o.startswith("hydra")])
+            settings = as_object(config)
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+            raise UsageError(one_line(error, overrides)) from None
+    check(settings)
+    return settings
+
+
+def as_object(config: Any) -> Settings:
+    """Return a composed configuration as dataclasses, their own checks made."""
+    settings = OmegaConf.to_object(config)
+    if not isinstance(settings, Settings):
+        raise UsageError("the configuration is no Settings")
+    return settings
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """Return settings as plain containers."""
+    content = OmegaConf.to_container(OmegaConf.structured(settings))
+    assert isinstance(content, dict)
+    return content
+
+
+def one_line(error: BaseException, overrides: list[str]) -> str:
+    """Return Hydra's complaint as one line that names the key and what is valid."""
+    text = str(error.__cause__ or error)
+    missing = re.search(r"Key '(\w+)' not in '(\w+)'", text + str(error))
+    if missing:
+        key, owner = missing.groups()
+        full = next((o.split("=")[0] for o in overrides if o.split("=")[0].endswith(key)), key)
+        return unknown("setting", full.lstrip("+"), valid_keys(overrides, owner, full))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    where = re.search(r"full_key: (\S+)", text)
+    return (f"{where[1]}: " if where and where[1] not in lines[0] else "") + lines[0]
+
+
+def valid_keys(overrides: list[str], owner: str, full: str) -> list[str]:
+    """Return the full names of the settings beside an unknown one."""
+    prefix = full.lstrip("+").rpartition(".")[0]
+    given = dict(o.partition("=")[::2] for o in overrides)
+    config: Any = Settings
+    for i, part in enumerate(prefix.split(".") if prefix else []):
+        if i == 0 and part in ("algo", "task"):
+            registry = bench.algos.registry if part == "algo" else bench.tasks.registry
+            config = registry[given[part]].config
+        else:
+            found = next((f for f in fields(config) if f.name == part), None)
+            config = getattr(found, "default_factory", None)
+            if not is_dataclass(config):
+                return []
+    return [f"{prefix}.{f.name}".lstrip(".") for f in fields(config) if f.name != "names"]

@@ -1,0 +1,74 @@
+"""A trained policy, loaded from a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+import bench.algos
+from bench.api import Algorithm, Spec
+from bench.errors import UsageError
+from bench.registry import load_plugins
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+
+
+def policy_state(algo: Any) -> dict[str, Any]:
+    """Return what `act` needs of an algorithm's state."""
+    own = getattr(algo, "policy_state_dict", None)
+    return own() if own else algo.state_dict()
+
+
+class Policy:
+    """Acts as training left it: `act(obs)` freely, `act(obs, mode=k)` commanded.
+
+    Attributes:
+        num_modes: how many modes can be commanded; 0 if it takes no commands.
+    """
+
+    def __init__(self, algo: Algorithm, device: str) -> None:
+        self.algo, self.device = algo, device
+        self.num_modes = algo.num_modes
+
+    def act(self, obs: Array, mode: int | None = None) -> Array:
+        """Return actions (N, A) in [-1, 1] for observations (N, O), of the same kind.
+
+        Raises:
+            ValueError: if a mode is commanded that the policy does not have.
+        """
+        if mode is not None and not 0 <= mode < self.num_modes:
+            valid = f"0 to {self.num_modes - 1}" if self.num_modes else "none, it takes no commands"
+            raise ValueError(f"mode={mode}: valid modes of this policy are {valid}")
+        rows = torch.as_tensor(obs, dtype=torch.float32, device=self.device)
+        command = None if mode is None else torch.full((len(rows),), mode, device=self.device)
+        action = self.algo.act(rows, mode=command)
+        return action if isinstance(obs, Tensor) else action.cpu().numpy()
+
+
+def load_policy(run_dir: str | Path, device: str = "cpu") -> Policy:
+    """Return the policy of a run directory.
+
+    Raises:
+        UsageError: if there is none, or it is damaged.
+    """
+    path = Path(run_dir) / "policy.pt"
+    if not path.exists():
+        raise UsageError(f"{run_dir}: no policy.pt; is it a run directory?")
+    try:
+        stored = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise UsageError(f"{path} is damaged ({type(error).__name__})") from None
+    load_plugins(stored["plugins"])
+    entry = bench.algos.discover()[stored["algo"]]
+    config = OmegaConf.to_object(OmegaConf.merge(entry.config, stored["settings"]))
+    spec = dict(stored["spec"])
+    spec["position"] = slice(*spec["position"]) if spec["position"] else None
+    algo = entry.factory(Spec(**spec), config, device)
+    load = getattr(algo, "load_policy_state_dict", algo.load_state_dict)
+    load(stored["state"])
+    return Policy(algo, device)

@@ -1,0 +1,143 @@
+"""The settings that every run has, and the checks that types cannot make."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from bench.errors import UsageError
+
+MAX_THREADS = 8  # networks this small gain nothing from more
+LOGGERS = ("tensorboard", "wandb")
+NEUTRAL = (  # settings that cannot change what is recorded; a run may continue with others
+    "results",
+    "experiment",
+    "logger",
+    "plugins",
+    "overwrite",
+    "device",
+    "threads",
+    "checkpoint",
+    "log",
+)
+
+
+@dataclass
+class Names:
+    """What is trained on what; set by `algo=NAME` and `task=NAME`."""
+
+    algo: str = MISSING
+    task: str = MISSING
+
+
+@dataclass
+class Evaluation:
+    """When and how long the policy is evaluated."""
+
+    every: int = MISSING  # env steps; the end of the run is always evaluated
+    episodes: int = 100  # fresh episodes per protocol
+
+
+@dataclass
+class Checkpoint:
+    """When the run is saved."""
+
+    every: int = MISSING  # env steps; the end of the run is always saved
+
+
+@dataclass
+class Log:
+    """When a line of progress is recorded."""
+
+    every: int = MISSING  # env steps
+
+
+@dataclass
+class Settings:
+    """All settings of a run; those of its algorithm and its task are dataclasses of their own."""
+
+    names: Names = field(default_factory=Names)
+    experiment: str = "default"
+    results: str = "results"
+    seed: int = 0
+    budget: str = MISSING  # smoke | quick | hour | paper: fills in the five settings below
+    preset: str = MISSING  # suite | paper | none: fills in `algo`
+    env_steps: int = MISSING  # actions taken in all environments together
+    num_envs: int = MISSING
+    eval: Evaluation = field(default_factory=Evaluation)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    log: Log = field(default_factory=Log)
+    device: str = "auto"  # auto | cpu | cuda | cuda:1
+    threads: int | None = None  # of torch and physics; null: cores divided by runs side by side
+    logger: list[str] = field(default_factory=list)  # tensorboard, wandb
+    plugins: list[str] = field(default_factory=list)  # modules to import first
+    overwrite: bool = False  # whether a run made with other settings is replaced
+    algo: Any = MISSING
+    task: Any = MISSING
+
+
+def check(settings: Settings) -> None:
+    """Check ranges, names and what this machine has.
+
+    Raises:
+        UsageError: naming the setting, its value and what is valid.
+    """
+    positive = {
+        "env_steps": settings.env_steps,
+        "num_envs": settings.num_envs,
+        "eval.every": settings.eval.every,
+        "eval.episodes": settings.eval.episodes,
+        "checkpoint.every": settings.checkpoint.every,
+        "log.every": settings.log.every,
+        "threads": 1 if settings.threads is None else settings.threads,
+    }
+    for key, value in positive.items():
+        if value < 1:
+            raise UsageError(f"{key}={value}: must be at least 1")
+    if settings.seed < 0:
+        raise UsageError(f"seed={settings.seed}: must be at least 0")
+    if Path(settings.experiment).name != settings.experiment or settings.experiment in ("", ".."):
+        raise UsageError(f"experiment={settings.experiment!r}: must be one plain folder name")
+    for name in settings.logger:
+        if name not in LOGGERS:
+            raise UsageError(f"logger={name!r}: valid are {', '.join(LOGGERS)}")
+    resolve_device(settings.device)
+    check_writable(Path(settings.results))
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a UsageError where `folder` cannot be written or made; creates nothing."""
+    for path in (folder, *folder.absolute().parents):
+        if path.exists():
+            if not path.is_dir():
+                raise UsageError(f"results={folder}: {path} is not a folder")
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise UsageError(f"results={folder}: {path} cannot be written")
+            return
+
+
+def resolve_device(name: str) -> str:
+    """Return the torch device that `name` stands for on this machine.
+
+    Raises:
+        UsageError: if it is misspelt or this machine lacks it.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise UsageError(f"device={name!r}: valid are auto, cpu, cuda, cuda:<index>")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device={name!r}: this machine has {torch.cuda.device_count()} GPUs")
+    return name
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
