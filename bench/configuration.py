@@ -85,6 +85,9 @@ def understand(words: list[str]) -> Request:
                 raise UsageError(unknown(kind, name, list(valid)))
     store = ConfigStore.instance()
     store.store(name="schema", node=Settings)
+    # Hydra composes a sweep once without what is swept, so the groups need values of their own
+    first = {"override algo": chosen.algos[0]}, {"override task": chosen.tasks[0]}
+    store.store(name="request", node={"defaults": ["config", *first, "_self_"]})
     for algo in chosen.algos:
         store.store(group="algo", name=algo, node=algos[algo].config)
     for task in chosen.tasks:

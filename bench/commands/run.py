@@ -153,7 +153,7 @@ def hydra_run(words: list[str]) -> int:
     before = sys.argv
     sys.argv = ["bench", *words]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="config")(
+        hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="request")(
             job
         )()
     except SystemExit as stop:
