@@ -1,0 +1,102 @@
+"""Statistics over seeds and tasks, on numpy with an explicit generator.
+
+Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice",
+arXiv 2108.13264. Scores are (runs, tasks): every task resampled on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Statistic = Callable[[np.ndarray], np.ndarray]  # (..., runs, tasks) to (...)
+COVERS = {3: 0.88, 5: 0.89, 10: 0.94}  # of a nominal 0.95, simulated for bimodal scores
+
+
+def iqm(scores: np.ndarray) -> np.ndarray:
+    """Return the mean of the middle half of all scores; the outer quarters are trimmed."""
+    pooled = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    cut = int(0.25 * pooled.shape[-1])
+    return pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1)
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """Return the mean over runs and tasks."""
+    return scores.mean(axis=(-2, -1))
+
+
+def median(scores: np.ndarray) -> np.ndarray:
+    """Return the median over tasks of the mean over runs."""
+    return np.median(scores.mean(axis=-2), axis=-1)
+
+
+def optimality_gap(scores: np.ndarray, best: float = 1.0) -> np.ndarray:
+    """Return how far scores, those above `best` counted as `best`, stay below it on average."""
+    return best - np.minimum(scores, best).mean(axis=(-2, -1))
+
+
+def resample(scores: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (draws, runs, tasks): runs drawn with replacement, for each task on its own."""
+    runs, tasks = scores.shape
+    rows = rng.integers(runs, size=(draws, runs, tasks))
+    return scores[rows, np.arange(tasks)]
+
+
+def interval(
+    scores: np.ndarray,
+    statistic: Statistic,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    draws: int = 2_000,
+) -> tuple[float, float] | None:
+    """Return the percentile interval of a statistic by stratified bootstrap.
+
+    Intervals of few runs are too narrow: see `COVERS`.
+
+    Args:
+        scores: (runs, tasks), without NaN.
+        statistic: maps (draws, runs, tasks) to (draws,).
+        rng: the only source of randomness.
+        level: nominal coverage.
+        draws: bootstrap samples.
+
+    Returns:
+        Lower and upper end, or None for a single run, from which no interval can be had.
+
+    Raises:
+        ValueError: if a score is missing.
+    """
+    if np.isnan(scores).any():
+        raise ValueError("scores contain NaN")
+    if len(scores) < 2:
+        return None
+    values = statistic(resample(scores, draws, rng))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def coverage_note(runs: int) -> str:
+    """Return what to print beside intervals of fewer than ten runs, or nothing."""
+    if runs >= 10 or runs < 2:
+        return ""
+    nearest = max((n for n in COVERS if n <= max(runs, 3)), default=3)
+    return f"with {runs} seeds a nominal 95 % interval covers about {COVERS[nearest]:.0%}"
+
+
+def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return the share of runs above each threshold, averaged over tasks, (thresholds,)."""
+    return (scores[..., None] > thresholds).mean(axis=(-3, -2))
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
+    """Return P(X > Y) + P(X = Y) / 2, averaged over tasks (Mann and Whitney).
+
+    Args:
+        x: (runs, tasks).
+        y: (other runs, tasks).
+    """
+    above = x[:, None] > y[None]
+    equal = x[:, None] == y[None]
+    return float((above + 0.5 * equal).mean(axis=(0, 1)).mean())

@@ -1,0 +1,69 @@
+"""The result table, as data, Markdown, LaTeX and for the terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from bench.analysis import stats
+from bench.analysis.load import final_scores
+
+COLUMNS = {
+    "success": "success",
+    "mode_coverage": "mode coverage",
+    "effective_modes": "effective modes",
+    "solved_modes": "solved modes",
+    "control_success": "control success",
+    "reachable_modes": "reachable modes",
+    "return": "return",
+}
+
+
+def result_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per task, algorithm and protocol; cells are `mean [low, high]`.
+
+    With one seed there is no interval: the cell says `1 seed` in its place.
+    """
+    scores = final_scores(frame)
+    rng = np.random.default_rng(0)
+    rows = []
+    for (task, algo, protocol), part in scores.groupby(["task", "algo", "protocol"]):
+        row = {"task": task, "algorithm": algo, "protocol": protocol}
+        for metric, title in COLUMNS.items():
+            row[title] = cell(part[metric].dropna().to_numpy(), rng)
+        row |= {
+            "modes": f"{part['num_modes'].iloc[0]:.0f}",
+            "seeds": str(len(part)),
+            "env steps": f"{part['env_steps'].max():,.0f}",
+            "minutes": f"{part['minutes'].mean():.1f}",
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cell(values: np.ndarray, rng: np.random.Generator) -> str:
+    """Return the mean over seeds with its interval, or `1 seed`, or nothing for no value."""
+    if not len(values):
+        return ""
+    ends = stats.interval(values[:, None], stats.mean, rng=rng)
+    tail = f"[{ends[0]:.2f}, {ends[1]:.2f}]" if ends else "(1 seed)"
+    return f"{values.mean():.2f} {tail}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a Markdown table."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def latex(table: pd.DataFrame) -> str:
+    """Return a LaTeX table in booktabs style."""
+
+    def escape(value: object) -> str:
+        return str(value).replace("_", r"\_").replace("%", r"\%")
+
+    body = [" & ".join(map(escape, row)) + r" \\" for row in table.to_numpy().tolist()]
+    return "\n".join([
+        rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\toprule",
+        " & ".join(map(escape, table.columns)) + r" \\", r"\midrule", *body, r"\bottomrule",
+        r"\end{tabular}", "",
+    ])  # fmt: skip
