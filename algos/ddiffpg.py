@@ -114,6 +114,7 @@ class DDiffPG(nn.Module):
 
     embeddings: Tensor
     role: Tensor
+    std: Tensor
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
         super().__init__()
@@ -135,9 +136,13 @@ class DDiffPG(nn.Module):
         copies = config.modes.most if config.target_start == "stored" else 0
         self.episodes = Episodes(spec, config.modes.capacity, device, copies)
         self.modes = Modes(self.episodes, config.modes)
-        adam = {"weight_decay": config.weight_decay}
-        self.actor_opt = torch.optim.AdamW(self.actor.parameters(), config.actor_lr, **adam)
-        self.critic_opt = torch.optim.AdamW(self.critic.parameters(), config.critic_lr, **adam)
+        decay = config.weight_decay
+        self.actor_opt = torch.optim.AdamW(
+            self.actor.parameters(), config.actor_lr, weight_decay=decay
+        )
+        self.critic_opt = torch.optim.AdamW(
+            self.critic.parameters(), config.critic_lr, weight_decay=decay
+        )
         self.num_modes = 0
         self.vector_steps = 0
         self.reward_scale = 1 / (spec.max_return or 1.0)

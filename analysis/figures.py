@@ -171,7 +171,7 @@ def headline(frame: pd.DataFrame) -> Figure:
 
 def exploration(runs: list[RunRecord]) -> Figure:
     """Return where training went: one heat map per algorithm, counts on a logarithmic scale."""
-    chosen = {}
+    chosen: dict[str, RunRecord] = {}
     for run in runs:
         if (run.path / "exploration.npz").exists():
             chosen.setdefault(run.facts["algo"], run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -10,7 +12,7 @@ MODES = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]  # by ind
 OTHER, FAILURE, WALL, INK = "#7a7a7a", "#c9c9c9", "#3b4252", "#222222"
 PROTOCOLS = {"sampled": "-", "commanded": "--", "random-start": ":"}
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -23,7 +25,7 @@ STYLE = {
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
 }
-mpl.rcParams.update(STYLE)
+mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
 def algo_colors(algos: list[str]) -> dict[str, tuple[float, float, float]]:

@@ -144,11 +144,11 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
     family = task.info.get("family", task.name)
     said = read(CONF / "budgets" / f"{budget}.yaml")
     of_tasks = said.pop("tasks", {})
-    merged = OmegaConf.create({"algo": {}, "task": {}})
+    merged: Any = OmegaConf.create({"algo": {}, "task": {}})
     for part in (said, of_tasks.get(family, {}), of_tasks.get(task.name, {})):
         merged = OmegaConf.merge(merged, part)
     from_budget = merged.pop("algo")  # after the presets: a budget may shorten the warm-up
-    values = OmegaConf.create({})
+    values: Any = OmegaConf.create({})
     for folder in ("all", algo.name):
         for name in dict.fromkeys(("_base", family, task.name)):
             path = CONF / "presets" / preset / folder / f"{name}.yaml"
@@ -158,8 +158,7 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
                 raise UsageError(f"{path.relative_to(CONF)}: {algo.name} has not all of its keys")
             values = OmegaConf.merge(values, known)
     values = OmegaConf.merge(values, restrict(OmegaConf.to_container(from_budget), algo.config))
-    node = OmegaConf.to_container(OmegaConf.merge(merged, {"algo": values}))
-    assert isinstance(node, dict)
+    node: Any = OmegaConf.to_container(OmegaConf.merge(merged, {"algo": values}))
     node["task"] = restrict(node["task"], task.config)
     return node | {"names": {"algo": algo.name, "task": task.name}}
 
@@ -172,7 +171,7 @@ def read_text(path: Path) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """Return a YAML file's mapping, {} where there is none."""
-    content = OmegaConf.to_container(OmegaConf.create(read_text(path)))
+    content: Any = OmegaConf.to_container(OmegaConf.create(read_text(path)))
     assert isinstance(content, dict), path
     return content
 
@@ -215,8 +214,7 @@ def as_object(config: Any) -> Settings:
 
 def as_dict(settings: Settings) -> dict[str, Any]:
     """Return settings as plain containers."""
-    content = OmegaConf.to_container(OmegaConf.structured(settings))
-    assert isinstance(content, dict)
+    content: Any = OmegaConf.to_container(OmegaConf.structured(settings))
     return content
 
 

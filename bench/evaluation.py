@@ -62,8 +62,13 @@ def evaluate(
     """Play one episode per command; neither torch's generator nor the algorithm is changed.
 
     Args:
+        algo: whose `act` is asked.
+        task: that builds the environments.
+        protocol: what is commanded and where episodes start.
         seed: of the run.
         env_steps: at which the run is, so that every evaluation has seeds of its own.
+        threads: of the physics.
+        device: of the algorithm.
         tick: called between env steps; may raise to stop.
 
     Returns:
@@ -132,7 +137,7 @@ class Wave:
             self.total[active] += reward[:slots][active]
             self.length[active] += 1
             ended = active & (terminated | truncated)[:slots]
-            for slot in np.flatnonzero(ended):
+            for slot in np.flatnonzero(ended).tolist():
                 self.final[slot] = final_values(infos, slot)
                 self.ends[slot] = self.positions(np.asarray(infos["final_obs"][slot])[None])
             active &= ~ended

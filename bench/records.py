@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -198,7 +199,7 @@ class EpisodeLog:
         lengths = [len(path) for path in self.paths]
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
         self.record.write_arrays(
-            "paths.npz", points=points, offsets=offsets, scale=np.float64(self.scale)
+            "paths.npz", points=points, offsets=offsets, scale=np.array(self.scale)
         )
 
     def restore(self, count: int) -> None:
@@ -219,4 +220,4 @@ class EpisodeLog:
                 "overwrite=true makes the run anew"
             ) from None
         self.rows = frame.head(count).to_dict("records")  # type: ignore[assignment]
-        self.paths = [points[a:b] for a, b in zip(offsets[:count], offsets[1:], strict=False)]
+        self.paths = [points[a:b] for a, b in pairwise(offsets[: count + 1])]

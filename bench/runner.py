@@ -255,8 +255,8 @@ class Run:
             returns, successes = np.mean(self.recent, axis=0)
             line |= {"train_return": float(returns), "train_success": float(successes)}
         for key in ("state_coverage", "wall_violations"):
-            if (value := getattr(self.env, key, None)) is not None:
-                line[key] = value
+            if (seen := getattr(self.env, key, None)) is not None:
+                line[key] = seen
         self.record.append_progress(line)
         self.loggers.log(line, self.env_steps)
 

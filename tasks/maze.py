@@ -188,7 +188,8 @@ class MazeScene:
         self.model = task.model()
         self.frame_skip: int = task.frame_skip  # type: ignore[attr-defined]
         self.horizon, self.position = task.horizon, task.position
-        self.modes, self.layout = task.modes, task.layout
+        self.modes = task.modes
+        self.layout: tuple[str, ...] | None = task.layout
         # v1's start square is two cells wide at most: the free cell less the body's extent
         body: float = task.radius  # type: ignore[attr-defined]
         self.spread = CELL / 2 - body if training and task.random_start else 0.0

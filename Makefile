@@ -1,0 +1,22 @@
+# Two commands set everything up: `make run` and `make test`. Both make .venv if it is missing.
+PYTHON ?= python3
+ARGS ?= algo=ddiffpg,sac task=pointmaze-v3
+
+.PHONY: run test check
+
+run: .venv/ready
+	.venv/bin/python -m bench run $(ARGS)
+
+test: .venv/ready
+	.venv/bin/python -m pytest -n 2 $(if $(filter command\ line,$(origin ARGS)),$(ARGS))
+
+check: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet torch==2.13.0
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch .venv/ready

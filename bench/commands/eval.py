@@ -1,0 +1,73 @@
+"""Play fresh episodes of a trained policy.
+
+  python -m bench eval RUN_DIR [episodes=100] [mode=K] [seed=0]
+
+Without mode, the policy acts by itself and, if it takes commands, follows each of its modes.
+Nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+import bench.tasks
+from bench.errors import UsageError
+from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
+from bench.policy import load_policy
+from bench.settings import cores
+from bench.words import parse, whole
+
+UNTOUCHED = 2**40  # counts as env steps, so that its seeds are those of no run's evaluation
+
+
+def main(words: list[str]) -> int:
+    """Print success and modes by protocol and command."""
+    if not words or {"-h", "--help"} & set(words):
+        print(__doc__)
+        return 0
+    plain, values = parse(words, {"episodes": "100", "mode": "", "seed": "0"})
+    if len(plain) != 1:
+        raise UsageError("eval needs one run directory")
+    episodes = whole("episodes", values["episodes"])
+    policy = load_policy(plain[0])
+    stored = torch.load(Path(plain[0]) / "policy.pt", weights_only=True)
+    entry = bench.tasks.registry[stored["task"]]
+    settings = OmegaConf.to_object(OmegaConf.merge(entry.config, stored["task_settings"]))
+    task = entry.factory(stored["task"], settings)
+    if values["mode"]:
+        mode = whole("mode", values["mode"], 0)
+        if mode >= policy.num_modes:
+            raise UsageError(f"mode={mode}: this policy has {policy.num_modes} modes, from 0")
+        asked = [commanded([mode], episodes)]
+    else:
+        asked = list(protocols(task, policy.num_modes, episodes))
+    shown = Table("protocol", "command", "episodes", "success", "return", "modes", title=plain[0])
+    for protocol in asked:
+        for row in play(policy.algo, task, protocol, whole("seed", values["seed"], 0)):
+            shown.add_row(*row)
+    Console().print(shown)
+    return 0
+
+
+def play(algo, task, protocol: Protocol, seed: int) -> list[list[str]]:  # type: ignore[no-untyped-def]
+    """Return a row of the table per command of a protocol."""
+    rows, _ = evaluate(algo, task, protocol, seed=seed, env_steps=UNTOUCHED, threads=cores(),
+                       device="cpu")  # fmt: skip
+    lines = []
+    for command in sorted({row["commanded"] for row in rows}):
+        own = [row for row in rows if row["commanded"] == command]
+        modes = Counter(row["mode_name"] for row in own if row["success"])
+        lines.append([
+            protocol.name, "" if command == FREE else str(command), str(len(own)),
+            f"{sum(bool(row['success']) for row in own) / len(own):.0%}",
+            f"{sum(row['return'] for row in own) / len(own):.2f}",
+            json.dumps(dict(modes.most_common())).strip("{}").replace('"', ""),
+        ])  # fmt: skip
+    return lines
