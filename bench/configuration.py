@@ -201,6 +201,8 @@ def resolve(overrides: list[str]) -> Settings:
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             raise UsageError(one_line(error, overrides)) from None
     check(settings)
+    names = settings.names
+    bench.tasks.registry[names.task].factory(names.task, settings.task)  # it checks its settings
     return settings
 
 

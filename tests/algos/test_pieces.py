@@ -1,0 +1,190 @@
+"""The parts of the algorithms, against closed forms and small cases worked by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bench.algos.clustering import distances, erase_loops, match, partition, summarize
+from bench.algos.critics import CriticConfig, TwinCritic, inherit
+from bench.algos.diffusion import DiffusionConfig, DiffusionPolicy
+from bench.algos.modes import Modes, ModesConfig
+from bench.algos.networks import RunningNorm
+from bench.algos.replay import Episodes
+
+from bench.api import Spec, Transition
+
+SPEC = Spec(obs_dim=4, act_dim=2, num_envs=2, horizon=5, position=slice(0, 2), max_return=10.0,
+            seed=0)  # fmt: skip
+
+
+@pytest.mark.parametrize("reward", [0.0, 0.31, 1.0, 1.2])
+def test_a_terminal_reward_is_the_mean_of_its_projection(reward):
+    critic = TwinCritic(1, 4, 2, CriticConfig())
+    target = critic.target(
+        torch.randn(1, 3, 4), torch.zeros(1, 3, 2), torch.full((1, 3), reward), torch.zeros(1, 3)
+    )
+    assert torch.allclose(target.sum(-1), torch.ones(1, 3), atol=1e-6)
+    assert torch.allclose(target @ critic.support, torch.full((1, 3), reward), atol=1e-5)
+
+
+def test_the_target_takes_the_head_with_the_lower_mean_per_row():
+    critic = TwinCritic(1, 1, 1, CriticConfig(atoms=3, v_max=2.0))
+    rows = torch.tensor([[[[9.0, 0, 0], [0, 0, 9.0]], [[0, 9.0, 0], [0, 9.0, 0]]]])
+    critic.outputs = lambda *_: rows  # heads: (low, high), (middle, middle)
+    target = critic.target(torch.zeros(1, 2, 1), torch.zeros(1, 2, 1), torch.zeros(1, 2),
+                           torch.ones(1, 2))  # fmt: skip
+    assert target[0, 0].argmax() == 0 and target[0, 1].argmax() == 1
+
+
+def test_groups_are_independent_networks():
+    critic = TwinCritic(3, 4, 2, CriticConfig())
+    obs, act = torch.randn(3, 5, 4), torch.randn(3, 5, 2)
+    alone = critic.values(critic.features(obs[:1]), act[:1])
+    assert torch.allclose(critic.values(critic.features(obs), act)[:1], alone, atol=1e-6)
+    assert not torch.allclose(critic.values(critic.features(obs), act)[1], alone[0], atol=1e-3)
+
+
+def test_inheritance_copies_weights_and_calms_the_fresh():
+    critic = TwinCritic(4, 3, 1, CriticConfig(hidden=(8,)))
+    optimizer = torch.optim.Adam(critic.parameters(), 1e-2)
+    critic.values(critic.features(torch.ones(4, 2, 3)), torch.ones(4, 2, 1)).sum().backward()
+    optimizer.step()
+    before = critic.act_weight.detach().clone()
+    momentum = optimizer.state[critic.act_weight]["exp_avg"].clone()
+    assert momentum[4:6].abs().sum() > 0
+    inherit(critic, torch.tensor([0, 2, 2]), torch.tensor([False, False, True]), optimizer)
+    assert torch.equal(critic.act_weight[2:4], before[4:6])
+    assert torch.equal(critic.act_weight[4:6], before[4:6])
+    assert torch.equal(optimizer.state[critic.act_weight]["exp_avg"][2:4], momentum[4:6])
+    assert optimizer.state[critic.act_weight]["exp_avg"][4:6].abs().sum() == 0
+
+
+@pytest.mark.parametrize("predict", ["x0", "eps"])
+def test_a_diffusion_policy_learns_two_peaks(predict):
+    torch.manual_seed(0)
+    policy = DiffusionPolicy(1, 1, DiffusionConfig(steps=20, predict=predict, hidden=(64, 64)))
+    optimizer = torch.optim.Adam(policy.parameters(), 2e-3)
+    condition = torch.zeros(256, 1)
+    for _ in range(1500):
+        action = 0.6 * (2 * torch.randint(2, (256, 1)) - 1.0)
+        optimizer.zero_grad()
+        policy.loss(action, condition).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        sample = policy.sample(torch.zeros(1000, 1))
+    assert sample.abs().max() <= 1
+    near = ((sample.abs() - 0.6).abs() < 0.25).float().mean()
+    assert near > 0.7 and 0.3 < (sample > 0).float().mean() < 0.7
+
+
+def test_running_norm_equals_the_whole():
+    rows = torch.randn(300, 3) * torch.tensor([1.0, 5.0, 0.1]) + 2
+    norm = RunningNorm(3)
+    for part in rows.split([7, 193, 100]):
+        norm.observe(part)
+    assert torch.allclose(norm.mean, rows.mean(0), atol=1e-4)
+    assert torch.allclose(norm.var, rows.var(0, correction=0), atol=1e-3)
+
+
+def test_dtw_of_a_path_with_repeated_points_is_zero_and_ends_tell_apart():
+    path = np.cumsum(np.full((40, 2), 0.3), 0)
+    same = np.stack([summarize(p, 32, 0.1) for p in (path, path.repeat(3, 0))])
+    assert distances(same[:0], same).max() < 1e-9
+    longer = np.stack([same[0], same[0] + np.linspace(0, 1, 32)[:, None] ** 8 * 9])
+    assert distances(longer[:0], longer)[0, 1] >= np.hypot(9, 9) - 1e-9
+
+
+def test_incremental_distances_equal_those_from_cold():
+    rng = np.random.default_rng(0)
+    paths = np.stack([summarize(rng.normal(size=(60, 2)).cumsum(0), 32, 1.0) for _ in range(9)])
+    whole = distances(paths[:0], paths)
+    assert np.allclose(distances(paths[:6], paths[6:]), whole[6:])
+    assert np.allclose(whole, whole.T)
+
+
+def test_loops_are_erased():
+    out = np.stack([np.arange(0, 10, 0.5), np.zeros(20)], 1)
+    loop = np.concatenate([out, out[::-1], out])
+    assert len(erase_loops(loop, 0.4)) <= len(out) + 1
+
+
+def test_partition_merges_the_nearest_beyond_the_limit():
+    places = np.array([0.0, 0.1, 5.0, 5.1, 9.0])
+    matrix = np.abs(places[:, None] - places[None])
+    assert len(set(partition(matrix, 1.0, 10))) == 3
+    two = partition(matrix, 1.0, 2)
+    assert two[2] == two[3] == two[4] and two[0] == two[1] != two[2]
+
+
+def test_inheritance_of_splits_merges_and_claims():
+    # algorithms.md 2.9: all three outcomes, worked by hand
+    assert match([{1, 2}, {3, 6}, {4, 5, 7}], [{1, 2, 3}, {4, 5}]) == (
+        [0, 0, 1], [False, True, False], [0, -1, 1],
+    )  # fmt: skip
+    parents, fresh, embeddings = match([{3}, {1, 2}], [{1, 2, 3}, {4, 5}])
+    assert (parents, fresh, embeddings) == ([0, 0], [False, True], [-1, 0])
+    assert match([{1, 2, 3, 4, 5}], [{1, 2, 3}, {4, 5}])[0] == [0]
+    assert match([{9}], [{1}]) == ([-1], [True], [-1])
+
+
+def play(episodes: Episodes, length: int, ends: str, env: int = 0, at: float = 0.0):
+    """Let environment `env` live an episode of `length` steps on a straight line."""
+    done = None
+    for t in range(length):
+        obs = torch.zeros(2, 4)
+        obs[env, 0], obs[env, 1] = float(t), at
+        after = obs.clone()
+        after[env, 0] += 1
+        last = t == length - 1
+        flag = torch.zeros(2, dtype=torch.bool)
+        flag[env] = last
+        reward = torch.zeros(2)
+        reward[env] = float(last and ends == "success")
+        done = episodes.append(Transition(
+            obs, torch.zeros(2, 2), reward, after,
+            flag & (ends == "success"), flag & (ends == "timeout"), flag & (ends == "success"),
+        ))  # fmt: skip
+        episodes.length[1 - env] = 0  # the other environment does not count here
+    assert done is not None and done.tolist() == [env]
+
+
+def test_n_step_returns_by_hand():
+    episodes = Episodes(replace(SPEC), 4, "cpu")
+    play(episodes, 3, "success")
+    episodes.store(0, 2)
+    play(episodes, 5, "timeout")
+    episodes.store(0, 3)
+    slot, step = torch.tensor([2, 2, 3]), torch.tensor([0, 2, 3])
+    reward, after, discount = episodes.n_step(slot, step, 2, 0.5)
+    assert reward.tolist() == [0.0, 1.0, 0.0]
+    assert discount.tolist() == [0.25, 0.0, 0.25]  # a time limit bootstraps
+    assert after[:, 0].tolist() == [2.0, 3.0, 5.0]
+    stop = torch.tensor([[False, True], [True, True], [False, False]])
+    reward, _, discount = episodes.n_step(slot, step, 2, 0.5, stop)
+    assert reward.tolist() == [0.0, 0.0, 0.0] and discount.tolist() == [0.0, 0.0, 0.25]
+
+
+def test_equal_shares_whatever_the_memory_holds():
+    episodes = Episodes(replace(SPEC), 40, "cpu")
+    modes = Modes(episodes, ModesConfig(capacity=40, loop_radius=0.1, smallest=1))
+    for at in [0.0] * 9 + [50.0]:
+        play(episodes, 4, "success", at=at)
+        modes.file(0)
+    play(episodes, 5, "timeout")
+    modes.file(0)
+    modes.recluster()
+    assert modes.count == 2 and np.bincount(modes.labels).tolist() == [9, 1]
+    slot, step = episodes.draw(modes.weights()[0], 64)
+    assert slot.shape == step.shape == (2, 64)
+    assert set(slot[1].tolist()) == {modes.slots[9]} and len(set(slot[0].tolist())) > 4
+
+
+def test_memory_keeps_the_shortest_of_a_full_mode():
+    episodes = Episodes(replace(SPEC), 8, "cpu")
+    modes = Modes(episodes, ModesConfig(capacity=8, loop_radius=0.1))
+    for length in (5, 4, 3, 2, 3, 3):
+        play(episodes, length, "success")
+        modes.file(0)
+    assert len(modes.slots) == 4
+    assert sorted(episodes.length[modes.slots].tolist()) == [2, 3, 3, 3]

@@ -1,0 +1,93 @@
+"""From records to a page, on records made here."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from bench.analysis import report, tables
+from bench.analysis.load import final_scores, load_results, refusals
+
+LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
+
+
+def make_run(root, algo="alpha", seed=0, budget="quick", shares=(0.5, 0.5), status="done"):
+    """Write one run's records: two modes taken in the given shares, by two protocols."""
+    place = root / "exp" / "maze-v1" / algo / f"seed={seed}"
+    place.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    rows, paths = [], []
+    for steps in (100, 200, 300, 400):
+        for protocol, commands in (("sampled", [-1]), ("commanded", [0, 1])):
+            for command in commands:
+                for episode in range(20):
+                    mode = command if command >= 0 else int(rng.random() > shares[0])
+                    up = -1 if mode else 1
+                    paths.append(np.array([[0, 0], [0, 400 * up], [-800, 400 * up], [-800, 0]]))
+                    rows.append({
+                        "env_steps": steps, "protocol": protocol, "commanded": command,
+                        "episode": episode, "seed": 1, "return": 10.0, "length": 3,
+                        "success": True, "goal": 0, "mode": mode, "mode_name": f"A{mode + 1}",
+                    })  # fmt: skip
+    pd.DataFrame(rows).to_parquet(place / "episodes.parquet")
+    offsets = np.arange(len(paths) + 1) * 4
+    np.savez_compressed(place / "paths.npz", points=np.concatenate(paths).astype(np.int16),
+                        offsets=offsets, scale=np.array(0.01))  # fmt: skip
+    facts = {
+        "status": status, "error": "it broke" if status == "failed" else None, "seed": seed,
+        "experiment": "exp", "algo": algo, "task": "maze-v1", "family": "maze", "budget": budget,
+        "preset": "suite", "env_steps": 400, "target_env_steps": 400, "updates": 1,
+        "seconds": {"env": 30.0, "learner": 60.0, "eval": 30.0}, "versions": {"mujoco": "4.0.0"},
+        "task_info": {"modes": ["A1", "A2"], "layout": LAYOUT, "cell": 4.0, "max_return": 10.0,
+                      "horizon": 150, "random_start": False},
+    }  # fmt: skip
+    (place / "run.json").write_text(json.dumps(facts))
+    return place
+
+
+def test_from_records_to_one_self_contained_page(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, "alpha", seed)
+        make_run(tmp_path, "beta", seed, shares=(1.0, 0.0))
+    make_run(tmp_path, "beta", 9, status="failed")
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert page.count("data:image/png;base64") >= 3
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+    assert "failed" in page and "it broke" in page
+    for name in ("headline.pdf", "maze-v1-paths.png", "maze-v1-curves.png", "table.csv",
+                 "table.md", "table.tex"):  # fmt: skip
+        assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_scores_are_means_over_the_last_evaluations(tmp_path):
+    make_run(tmp_path, shares=(1.0, 0.0))
+    frame = load_results(tmp_path)
+    assert len(frame) == 8
+    sampled = final_scores(frame).set_index("protocol").loc["sampled"]
+    assert sampled["mode_coverage"] == 0.5 and sampled["env_steps"] == 400
+    commanded = final_scores(frame).set_index("protocol").loc["commanded"]
+    assert commanded["control_success"] == 1 and commanded["reachable_modes"] == 2
+
+
+def test_one_seed_is_said_and_no_interval_invented(tmp_path):
+    make_run(tmp_path)
+    assert "(1 seed)" in tables.result_table(load_results(tmp_path))["success"].iloc[0]
+
+
+def test_different_budgets_are_not_compared(tmp_path):
+    make_run(tmp_path, "alpha", 0)
+    make_run(tmp_path, "beta", 0, budget="hour")
+    assert refusals(load_results(tmp_path)) == ["maze-v1: runs differ in budget: hour, quick"]
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert "not compared: maze-v1" in page and not (tmp_path / "out" / "table.csv").exists()
+
+
+def test_damaged_and_foreign_files_are_named_and_passed_over(tmp_path):
+    make_run(tmp_path)
+    bad = make_run(tmp_path, "gamma")
+    (bad / "episodes.parquet").write_bytes(b"half")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "run.json").write_text("[1]")
+    with pytest.warns(UserWarning, match="passed over"):
+        frame = load_results(tmp_path)
+    assert set(frame["algo"]) == {"alpha"}

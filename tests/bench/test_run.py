@@ -1,0 +1,195 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bench
+from bench.__main__ import main
+from bench.records import atomic
+
+PLUGIN = '''
+from dataclasses import dataclass
+import torch
+from bench.algos import register
+
+@dataclass
+class Config:
+    scale: float = 1.0                            # share of the action range that is used
+
+@register("uniform", config=Config)
+class Uniform:
+    """Acts uniformly at random: the floor that every algorithm must beat."""
+    num_modes = 0                                 # how many modes `act` can be commanded to follow now
+    def __init__(self, spec, config, device):     # spec: obs_dim, act_dim, num_envs, horizon, position, max_return, seed
+        self.spec, self.config, self.device = spec, config, device
+    def act(self, obs, explore=False, mode=None): # obs [N, obs_dim] -> [N, act_dim] in [-1, 1]; mode: None or [N] int64
+        return self.config.scale * (2 * torch.rand(len(obs), self.spec.act_dim, device=self.device) - 1)
+    def observe(self, step):                      # a Transition: obs, action, reward, next_obs, terminated, truncated, success; leading size N
+        pass
+    def update(self):                             # after every vector step: learn, or do nothing; returns scalars to log
+        return {}
+    def state_dict(self): return {}
+    def load_state_dict(self, state): pass
+'''  # noqa: E501
+SMOKE = ["budget=smoke", "threads=1"]
+
+
+def run(tmp_path, *words):
+    return main(["run", *SMOKE, f"results={tmp_path}", *words])
+
+
+def test_the_plugin_of_the_interface_works_as_written(tmp_path, monkeypatch):
+    (tmp_path / "uniform.py").write_text(PLUGIN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["plugins=[uniform]", "algo=uniform", "algo.scale=0.5", "task=pointmaze-v1"]
+    assert run(tmp_path / "r", *words) == 0
+    place = tmp_path / "r/default/pointmaze-v1/uniform/seed=0"
+    facts = json.loads((place / "run.json").read_text())
+    assert facts["status"] == "done" and facts["env_steps"] == 4000
+    episodes = pd.read_parquet(place / "episodes.parquet")
+    assert set(episodes["protocol"]) == {"sampled", "random-start"}
+    assert (tmp_path / "r/default/report/index.html").exists()
+    assert len(bench.load_results(tmp_path / "r")) == 4
+    policy = bench.load_policy(place)
+    action = policy.act(np.zeros((7, 4), np.float32))
+    assert action.shape == (7, 2) and abs(action).max() <= 0.5
+    with pytest.raises(ValueError, match="mode=0"):
+        policy.act(np.zeros((7, 4), np.float32), mode=0)
+
+
+def test_done_is_skipped_other_settings_refused_overwrite_obeyed(tmp_path, capsys):
+    words = ["algo=sac", "task=pointmaze-v2"]
+    assert run(tmp_path, *words) == 0
+    record = tmp_path / "default/pointmaze-v2/sac/seed=0/run.json"
+    before = record.read_text()
+    assert run(tmp_path, *words) == 0
+    assert "done already" in capsys.readouterr().err and record.read_text() == before
+    assert run(tmp_path, *words, "algo.gamma=0.9") == 2
+    message = capsys.readouterr().err
+    assert "algo.gamma was 0.99, is 0.9" in message and record.read_text() == before
+    assert run(tmp_path, *words, "algo.gamma=0.9", "overwrite=true") == 0
+    assert record.read_text() != before
+
+
+def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(tmp_path):
+    words = ["algo=ddiffpg", "task=pointmaze-v1", "env_steps=4800", "eval.every=1600",
+             "checkpoint.every=800", "algo.batch=64"]  # fmt: skip
+    assert run(tmp_path / "whole", *words) == 0
+    command = [sys.executable, "-m", "bench", "run", *SMOKE, f"results={tmp_path / 'killed'}",
+               *words]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    place = "default/pointmaze-v1/ddiffpg/seed=0"
+    for moment in random.Random(0).sample(range(1, 9), 3):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL)  # fmt: skip
+        progress = tmp_path / "killed" / place / "progress.jsonl"
+        start = len(progress.read_text().splitlines()) if progress.exists() else 0
+        while process.poll() is None:
+            lines = len(progress.read_text().splitlines()) if progress.exists() else 0
+            if lines >= start + min(moment, 4):
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.02)
+        process.wait()
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+    whole, killed = (
+        pd.read_parquet(tmp_path / name / place / "episodes.parquet")
+        for name in ("whole", "killed")
+    )
+    pd.testing.assert_frame_equal(whole, killed)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["algo=ddifpg", "task=pointmaze-v1"], "Did you mean 'ddiffpg'"),
+        (["algo=sac", "task=pointmaze-v9"], "unknown task 'pointmaze-v9'"),
+        (["algo=sac"], "task=? is missing"),
+        (["algo=sac", "task=pointmaze-v1", "algo.gama=1"], "Did you mean 'algo.gamma'"),
+        (["algo=sac", "task=pointmaze-v1", "algo.gamma=high"], "algo.gamma"),
+        (["algo=sac", "task=pointmaze-v1", "algo.critic.kind=c52"], "valid are c51, scalar"),
+        (["algo=sac", "task=pointmaze-v1", "env_steps=-5"], "env_steps=-5"),
+        (["algo=sac", "task=pointmaze-v1", "num_envs=0"], "num_envs=0"),
+        (["algo=sac", "task=pointmaze-v1", "seed=-1"], "seed=-1"),
+        (["algo=sac", "task=pointmaze-v1", "budget=quik"], "Did you mean 'quick'"),
+        (["algo=sac", "task=pointmaze-v1", "preset=papr"], "Did you mean 'paper'"),
+        (["algo=sac", "task=pointmaze-v1", "device=gpu"], "device='gpu'"),
+        (["algo=sac", "task=pointmaze-v1", "device=cuda:9"], "GPUs"),
+        (["algo=sac", "task=pointmaze-v1", "logger=[tb]"], "logger='tb'"),
+        (["algo=sac", "task=pointmaze-v1", "plugins=[nowhere]"], "no module 'nowhere'"),
+        (["algo=sac", "task=pointmaze", "task.layout=['####','#RG.','####']"], "border"),
+        (["algo=sac", "task=antmaze-v1", "task.integrator=euler"], "rk4, implicitfast"),
+        (["algo=sac", "task=gym", "task.id=Pendulm-v1"], "Did you mean"),
+        (["algo=sac", "task=gym", "task.id=CartPole-v1"], "actions must be"),
+    ],
+)
+def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, capsys, words, message):
+    assert main(["run", f"results={tmp_path / 'r'}", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error and "Traceback" not in error
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_results_path_that_is_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["run", "algo=sac", "task=pointmaze-v1", f"results={tmp_path / 'file'}"]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_refused_and_nothing_lost(tmp_path, capsys):
+    words = ["algo=sac", "task=pointmaze-v2"]
+    assert run(tmp_path, *words) == 0
+    place = tmp_path / "default/pointmaze-v2/sac/seed=0"
+    facts = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps(facts | {"status": "interrupted"}))
+    (place / "checkpoint.pt").write_bytes(b"half")
+    kept = (place / "episodes.parquet").read_bytes()
+    assert run(tmp_path, *words) == 2
+    assert "checkpoint.pt is damaged" in capsys.readouterr().err
+    assert (place / "episodes.parquet").read_bytes() == kept
+
+
+def test_several_runs_go_side_by_side_and_a_failure_stops_no_other(tmp_path, monkeypatch):
+    broken = PLUGIN.replace('"uniform"', '"broken"')
+    broken = broken.replace("return {}\n    def state", "raise RuntimeError('no')\n    def state")
+    (tmp_path / "broken.py").write_text(broken)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["plugins=[broken]", "algo=broken,sac", "task=pointmaze-v2", "env_steps=1600"]
+    assert run(tmp_path / "r", *words) == 1
+    states = {
+        algo: json.loads((tmp_path / f"r/default/pointmaze-v2/{algo}/seed=0/run.json").read_text())
+        for algo in ("broken", "sac")
+    }
+    assert states["sac"]["status"] == "done" and states["broken"]["status"] == "failed"
+    assert "RuntimeError: no" in states["broken"]["error"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_text() == "old"
+        raise RuntimeError
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_needs_no_run_explains_itself(capsys):
+    assert main([]) == 0 and capsys.readouterr().out.count("python -m bench run") >= 2
+    for command in ("list", "run", "report", "status", "eval", "speed"):
+        assert main([command, "--help"]) == 0
+        assert f"python -m bench {command}" in capsys.readouterr().out
+    assert main(["list"]) == 0 and "pointmaze-v4" in capsys.readouterr().out
+    assert main(["rum"]) == 2 and "Did you mean 'run'" in capsys.readouterr().err

@@ -1,0 +1,88 @@
+"""How settings come about, and which way imports flow."""
+
+import ast
+from pathlib import Path
+
+import bench.algos
+import pytest
+
+from bench.configuration import as_dict, resolve, understand
+from bench.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings(*words):
+    request = understand(list(words))
+    return [resolve(request.overrides(*c)) for c in request.combinations()]
+
+
+def test_all_and_families_and_lists_expand():
+    assert len(settings("algo=sac", "task=all")) == len(
+        settings("algo=sac", "task=pointmaze,antmaze")
+    )
+    runs = settings("algo=ddiffpg,sac", "task=pointmaze", "seed=0,7")
+    assert len(runs) == 2 * 4 * 2 and {r.seed for r in runs} == {0, 7}
+    (own,) = settings("algo=sac", "task=pointmaze", "task.layout=['#####','#R.G#','#####']")
+    assert own.names.task == "pointmaze"
+
+
+def test_budget_preset_and_command_line_win_in_this_order():
+    (quick,) = settings("algo=sac", "task=antmaze-v1")
+    assert quick.task.integrator == "implicitfast" and quick.algo.exploration.hold == 1
+    (paper,) = settings("algo=ddiffpg", "task=antmaze-v1", "budget=paper", "preset=paper")
+    assert paper.task.integrator == "rk4" and paper.algo.actor.hidden == [1024, 512, 256]
+    assert paper.num_envs == 256 and paper.env_steps == 3_000_000
+    (none,) = settings("algo=sac", "task=pointmaze-v1", "preset=none")
+    assert none.algo.exploration.warmup == 0
+    (own,) = settings("algo=sac", "task=antmaze-v1", "task.integrator=rk4", "algo.batch=7")
+    assert own.task.integrator == "rk4" and own.algo.batch == 7
+
+
+@pytest.mark.parametrize("preset", ["suite", "paper", "none"])
+def test_every_preset_of_every_algorithm_composes(preset):
+    for run in settings("algo=all", "task=pointmaze,antmaze,gym", f"preset={preset}"):
+        assert as_dict(run)["preset"] == preset
+
+
+def test_a_preset_with_an_unknown_setting_is_refused(monkeypatch, tmp_path):
+    from bench import configuration
+
+    folder = tmp_path / "presets" / "suite" / "sac"
+    folder.mkdir(parents=True)
+    (folder / "_base.yaml").write_text("gama: 1.0")
+    (tmp_path / "budgets").mkdir()
+    monkeypatch.setattr(configuration, "CONF", tmp_path)
+    with pytest.raises(UsageError, match=r"sac/_base\.yaml"):
+        settings("algo=sac", "task=pointmaze-v1")
+
+
+def imports(folder):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((path, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                yield path, node.module
+
+
+@pytest.mark.parametrize(
+    ("folder", "never"),
+    [
+        ("algos", ["bench.tasks", "bench.analysis", "mujoco"]),
+        ("tasks", ["bench.algos", "bench.analysis", "torch"]),
+        ("analysis", ["bench.algos", "bench.tasks", "torch", "mujoco", "gymnasium"]),
+    ],
+)
+def test_imports_flow_one_way(folder, never):
+    for path, module in imports(folder):
+        assert not any(module == n or module.startswith(n + ".") for n in never), (path, module)
+
+
+def test_no_task_runner_or_analysis_names_an_algorithm():
+    names = set(bench.algos.discover())
+    for folder in ("bench", "tasks", "analysis"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    assert node.value not in names, path

@@ -1,0 +1,198 @@
+"""What every maze must prove: modes, labels, sparsity, and one code for one and many."""
+
+import bench.tasks
+import gymnasium
+import numpy as np
+import pytest
+from bench.tasks import make_env, make_task
+from bench.tasks.layout import LAYOUTS, parse
+from gymnasium.utils.env_checker import check_env
+
+from bench.errors import UsageError
+
+SUITE = [name for name, entry in bench.tasks.registry.items() if entry.info["suite"] == "yes"]
+POINTS = [name for name in SUITE if name.startswith("point")]
+EXPECTED = {"v1": 2, "v2": 2, "v3": 5, "v4": 8}
+
+
+@pytest.mark.parametrize("name", SUITE)
+def test_the_number_of_modes(name):
+    modes = make_task(name).modes
+    assert len(modes) == len(set(modes)) == EXPECTED[name[-2:]]
+
+
+def witness(task, mode, rng=None, jitter=0.0):
+    """Return a path along a mode's shortest route, 0.4 m per step, with jitter."""
+    corners = np.stack([task.maze.centre(cell) for cell in task.homotopy.routes[mode]])
+    legs = [np.linspace(a, b, 10, endpoint=False) for a, b in zip(corners, corners[1:])]  # noqa: B905, RUF007
+    path = np.concatenate([*legs, corners[-1:]])
+    if rng is not None:
+        path[1:-1] += rng.uniform(-jitter, jitter, path[1:-1].shape)
+    return path
+
+
+@pytest.mark.parametrize("name", SUITE)
+def test_labels_survive_noise_resampling_backtracking_and_dawdling(name):
+    task, rng = make_task(name), np.random.default_rng(0)
+    for mode in range(len(task.modes)):
+        path = witness(task, mode)
+        middle = len(path) // 2
+        versions = [
+            path, [*path[::3].tolist(), path[-1].tolist()], path.repeat(3, 0),
+            witness(task, mode, rng, 1.4),
+            np.concatenate([path[:middle], path[:middle][::-1], path]),
+        ]  # fmt: skip
+        assert [task.label(np.array(v)) for v in versions] == [mode] * len(versions)
+        assert task.label(path[:middle]) == -1
+
+
+def test_a_loop_undone_is_no_loop_and_a_whole_turn_is_another_class():
+    task = make_task("pointmaze-v1")
+
+    def along(*cells):
+        return np.stack([task.maze.centre(cell) for cell in cells])
+
+    over, under = [(1, 3), (1, 2), (1, 1)], [(3, 1), (3, 2), (3, 3)]
+    there_and_back = along((2, 3), *over, *over[::-1], (2, 3))
+    assert task.label(np.concatenate([there_and_back, witness(task, 0)])) == 0
+    assert task.label(np.concatenate([there_and_back, witness(task, 1)])) == 1
+    past_the_goal = task.maze.centre((2, 1)) + np.array([[-1.0, 0.0]])
+    turn = np.concatenate([along((2, 3), *over), past_the_goal, along(*under, (2, 3))])
+    assert task.label(np.concatenate([turn, witness(task, 0)])) == 1
+    assert task.label(np.concatenate([turn, witness(task, 1)])) == len(task.modes)
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_a_scripted_controller_reaches_every_mode(name):
+    task = make_task(name)
+    count = len(task.modes)
+    env = task.make(count, seed=0, training=False)
+    obs, _ = env.reset()
+    routes = [[task.maze.centre(cell) for cell in route] for route in task.homotopy.routes]
+    turn, found = [0] * count, [None] * count
+    for _ in range(task.horizon):
+        action = np.zeros((count, 2), np.float32)
+        for i in range(count):
+            aim = routes[i][turn[i]]
+            if np.linalg.norm(aim - obs[i, :2]) < 0.8 and turn[i] < len(routes[i]) - 1:
+                turn[i] += 1
+            action[i] = np.clip(1.5 * (aim - obs[i, :2]) - 0.15 * obs[i, 2:], -1, 1)
+        obs, reward, terminated, _, infos = env.step(action)
+        for i in np.flatnonzero(terminated):
+            if found[i] is None:
+                found[i] = int(infos["final_info"]["mode"][i])
+                assert reward[i] == 10 and 20 <= infos["final_info"]["episode"]["l"][i] <= 110
+    env.close()
+    assert found == list(range(count))
+    assert env.wall_violations == 0
+
+
+@pytest.mark.parametrize("name", ["pointmaze-v1", "antmaze-v2"])
+def test_check_env_and_one_equals_many(name):
+    env = gymnasium.make(f"bench/{name}-v0").unwrapped
+    check_env(env, skip_render_check=True)
+    many = gymnasium.make_vec(f"bench/{name}-v0", num_envs=3)
+    one_obs, many_obs = env.reset(seed=4)[0], many.reset(seed=4)[0]
+    assert many_obs.shape == (3, len(one_obs)) and many_obs.dtype == np.float32
+    rng = np.random.default_rng(0)
+    if name.endswith("v2"):  # its start is the same everywhere
+        for _ in range(40):
+            action = rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+            one = env.step(action)
+            several = many.step(np.tile(action, (3, 1)))
+            assert np.array_equal(one[0], several[0][1]) and one[1] == several[1][2]
+    many.close()
+
+
+def test_random_play_is_sparse_and_stays_out_of_walls():
+    env = make_env("pointmaze-v3", 128, seed=1)
+    rng, episodes, successes = np.random.default_rng(0), 0, 0
+    for _ in range(520):
+        *_, infos = env.step(rng.uniform(-1, 1, (128, 2)).astype(np.float32))
+        if infos:
+            episodes += infos["_final_info"].sum()
+            successes += infos["final_info"]["success"].sum()
+    assert episodes >= 256 and successes < 0.02 * episodes
+    assert env.wall_violations == 0 and 0 < env.state_coverage < 1
+
+
+def test_final_obs_is_the_true_successor_and_infos_have_gymnasiums_form():
+    env = make_env("pointmaze-v2", 5, seed=0)
+    reference = gymnasium.vector.SyncVectorEnv(
+        [lambda: gymnasium.make("bench/pointmaze-v2-v0", max_episode_steps=None)] * 2,
+        autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP,
+    )
+    seen = []
+    for one in (env, reference):
+        one.reset(seed=0)
+        for _ in range(150):
+            action = np.zeros(one.action_space.shape, np.float32)
+            action[:, 0] = -1
+            obs, _, _, truncated, infos = one.step(action)
+        assert truncated.all() and infos["_final_obs"].all() and infos["_final_info"].all()
+        assert abs(obs[0, 0]) < 1e-6 and infos["final_obs"][0][0] < -1.5
+        seen.append({k for k in infos["final_info"] if not k.startswith("_")})
+        assert infos["final_info"]["_success"].all()
+    assert seen[0] == seen[1] == {"success", "goal", "mode", "episode"}
+
+
+@pytest.mark.parametrize("name", ["pointmaze-v1", "antmaze-v1"])
+def test_state_restores_exactly(name):
+    env = make_env(name, 4, seed=3)
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (260, *env.action_space.shape)).astype(np.float32)
+    for action in actions[:130]:
+        env.step(action)
+    state = env.get_state()
+    first = [env.step(action)[:4] for action in actions[130:]]
+    other = make_env(name, 4, seed=99)
+    other.set_state(state)
+    second = [other.step(action)[:4] for action in actions[130:]]
+    for one, two in zip(first, second, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_neighbouring_seeds_share_nothing():
+    starts = [make_env("pointmaze-v1", 8, seed=s).reset()[0][:, 0] for s in (0, 1)]
+    assert not np.intersect1d(*starts).size
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["####", "#RG#", "###"], "differ in length"),
+        (["#####", "#R?G#", "#####"], "unknown character '?'"),
+        (["#####", "#R.G.", "#####"], "border"),
+        (["#####", "#..G#", "#####"], "0 start cells"),
+        (["#####", "#R..#", "#####"], "no goal"),
+        (["#######", "#R.#.G#", "#######"], "cannot be reached"),
+    ],
+)
+def test_impossible_layouts_are_refused_in_one_line(rows, message):
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")) as caught:
+        parse(rows)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_users_layout_and_the_unseen_obstacles():
+    task = make_task("pointmaze", layout=["#####", "#R.G#", "#####"])
+    assert task.modes == ("A1",) and task.label(witness(task, 0)) == 0
+    for block in ("v3-block1", "v3-block2", "v3-block3"):
+        assert make_task("antmaze", layout=[block]).layout == LAYOUTS[block]
+    with pytest.raises(UsageError, match="Did you mean 'v3-block1'"):
+        make_task("pointmaze", layout=["v3-blok1"])
+
+
+def test_the_gym_task_restores_by_playing_again():
+    task = make_task("gym", id="Pendulum-v1")
+    env = task.make(2, seed=0)
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (230, 2, 1)).astype(np.float32)
+    for action in actions[:215]:
+        env.step(action)
+    other = task.make(2, seed=5)
+    assert np.array_equal(other.set_state(env.get_state()), env.obs)
+    assert np.array_equal(other.step(actions[220])[0], env.step(actions[220])[0])
+    for name, message in (("Pendulm-v1", "Did you mean"), ("CartPole-v1", "actions must be")):
+        with pytest.raises(UsageError, match=message):
+            make_task("gym", id=name)
