@@ -31,7 +31,8 @@ class Replay(nn.Module):
             "action": step.action,
             "reward": step.reward,
             "next_obs": step.next_obs,
-            "terminated": step.terminated.float(),
+            "terminated": step.terminated,
+            "ended": step.terminated | step.truncated,
             **extra,
         }
         if not self.fields:
@@ -44,7 +45,13 @@ class Replay(nn.Module):
     def allocate(self, shapes: dict[str, torch.Size]) -> None:
         """Reserve the storage."""
         self.fields = {
-            key: torch.zeros(self.size, *shape, device=self.device) for key, shape in shapes.items()
+            key: torch.zeros(
+                self.size,
+                *shape,
+                device=self.device,
+                dtype=torch.bool if key in ("terminated", "ended") else torch.float32,
+            )
+            for key, shape in shapes.items()
         }
 
     def draw(self, count: int, recent: int | None = None) -> Tensor:
@@ -56,6 +63,27 @@ class Replay(nn.Module):
     def rows(self, index: Tensor) -> dict[str, Tensor]:
         """Return the transitions at `index` as a dict of (B, ...) tensors."""
         return {key: value[index] for key, value in self.fields.items()}
+
+    def n_step(self, index: Tensor, n: int, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return n-step rewards (B,), last successors (B, O) and discounts (B,) from rows (B,).
+
+        A row's next step in the same environment lies N rows on. The sum ends with the episode or
+        at the latest row; a termination makes the discount 0.
+        """
+        envs = self.spec.num_envs
+        ahead = (self.added - 1 - index) % self.size // envs  # steps that are there already
+        going = torch.ones_like(index, dtype=torch.bool)
+        reward = torch.zeros(len(index), device=self.device)
+        at, taken = index, torch.zeros_like(index)
+        for k in range(n):
+            going = going & (k <= ahead)
+            here = (index + k * envs) % self.size
+            at = torch.where(going, here, at)
+            reward = reward + gamma**k * self.fields["reward"][here] * going
+            taken = taken + going
+            going = going & ~self.fields["ended"][here]
+        discount = gamma ** taken.float() * ~self.fields["terminated"][at]
+        return reward, self.fields["next_obs"][at], discount
 
     def get_extra_state(self) -> dict[str, object]:
         """Return the filled part of the memory, for `state_dict`."""

@@ -6,7 +6,8 @@ A squashed diagonal Gaussian with automatic temperature. Differences from the pa
     `entropy_backup` is off: entropy is then sought by the actor alone (as RLPD does on sparse
     mazes, Ball et al. 2023, arXiv 2302.02948).
  2. The novelty bonus and random play that the comparison gives to every algorithm.
- 3. `act` samples in evaluation too, as for every stochastic policy of the comparison.
+ 3. `n_step` returns, as the algorithms it is compared with have; 1 is the paper's.
+ 4. `act` samples in evaluation too, as for every stochastic policy of the comparison.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Config:
     """Settings of SAC."""
 
     gamma: float = 0.99
+    n_step: int = 10  # of the critic's target
     batch: int = 512
     updates: int = 1  # per vector step
     replay: int = 1_000_000  # transitions
@@ -45,9 +47,9 @@ class Config:
     actor_lr: float = 1e-3
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_lr: float = 1e-3
-    tau: float = 0.05  # rate of the slow critics
+    tau: float = 0.01  # rate of the slow critics
     clip: float = 1.0  # bound on gradient norms; 0: none
-    temperature: float = 0.1  # initial weight of the entropy
+    temperature: float = 0.01  # initial weight of the entropy
     temperature_lr: float = 1e-3
     target_entropy: float | None = None  # None: -A
     entropy_backup: bool = False  # whether the critic's target includes the entropy
@@ -132,7 +134,11 @@ class SAC(nn.Module):
 
     def learn(self) -> dict[str, Tensor | float]:
         """Take one step of the critic, the actor, the temperature and the novelty model."""
-        batch = self.replay.rows(self.replay.draw(self.config.batch))
+        index = self.replay.draw(self.config.batch)
+        batch = self.replay.rows(index)
+        batch["gain"], batch["after"], batch["discount"] = self.replay.n_step(
+            index, self.config.n_step, self.config.gamma
+        )
         critic_loss = self.learn_critic(batch)
         scalars = self.learn_actor(batch["obs"])
         track(self.slow_critic, self.critic, self.config.tau)
@@ -143,16 +149,15 @@ class SAC(nn.Module):
         return scalars | {"critic_loss": critic_loss}
 
     def learn_critic(self, batch: dict[str, Tensor]) -> Tensor:
-        """Regress on r + bonus + gamma (1 - d) [min Q(s', a') - temperature log pi(a'|s')]."""
+        """Regress on the n-step reward + bonus + gamma^n [min Q(s', a') - temperature log pi]."""
         with torch.no_grad():
             bonus = self.novelty.bonus(batch["obs"], batch["next_obs"], self.norm)
-            action, log_density = self.policy(batch["next_obs"])
-            discount = self.config.gamma * (1 - batch["terminated"])
-            reward = batch["reward"] + bonus
+            action, log_density = self.policy(batch["after"])
+            reward, discount = batch["gain"] + bonus, batch["discount"]
             if self.config.entropy_backup:
                 reward = reward - discount * self.log_temperature.exp() * log_density
             target = self.slow_critic.target(
-                self.norm(batch["next_obs"])[None], action[None], reward[None], discount[None]
+                self.norm(batch["after"])[None], action[None], reward[None], discount[None]
             )
         loss = self.critic.loss(self.norm(batch["obs"])[None], batch["action"][None], target).sum()
         descend(self.critic_opt, loss, self.critic.parameters(), self.config.clip)
