@@ -70,8 +70,6 @@ class Record:
         file = name.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not name.exists() or name.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                raise BlockingIOError  # its holder has just removed it
         except BlockingIOError:
             file.close()
             raise UsageError(f"{self.path} is in use by another process") from None
@@ -80,7 +78,6 @@ class Record:
                 left_over.unlink(missing_ok=True)
             yield
         finally:
-            name.unlink(missing_ok=True)
             file.close()
 
     def locked(self) -> bool:
