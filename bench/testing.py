@@ -1,0 +1,149 @@
+"""Checks that every algorithm and every task must pass; public, so that a plugin tests itself."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.utils.env_checker import check_env
+from torch import Tensor
+
+import bench.algos
+import bench.tasks
+from bench.api import Algorithm, Spec, Transition
+
+SPEC = Spec(
+    obs_dim=4, act_dim=2, num_envs=8, horizon=10, position=slice(0, 2), max_return=10.0, seed=1
+)  # fmt: skip
+
+
+def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: int = 40) -> None:
+    """Check a registered algorithm's side of `bench.api.Algorithm` on random transitions.
+
+    Args:
+        name: of the registry.
+        settings: of its dataclass, where the defaults learn too late or too slowly to be checked.
+        steps: vector steps of the 8 environments that it is shown.
+
+    Raises:
+        AssertionError: naming what does not hold.
+    """
+    entry = bench.algos.discover()[name]
+    config = entry.config(**(settings or {}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        algo = entry.factory(SPEC, config, "cpu")
+        feed(algo, steps, seed=2)
+        obs = torch.randn(3, SPEC.obs_dim)
+        check_acting(algo, obs)
+        stored = io.BytesIO()
+        torch.save(algo.state_dict(), stored)
+        stored.seek(0)
+        twin = entry.factory(SPEC, config, "cpu")
+        twin.load_state_dict(torch.load(stored, weights_only=False))
+        outcomes = []
+        for one in (algo, twin):
+            torch.manual_seed(3)
+            feed(one, 2, seed=4)
+            outcomes.append(one.act(obs))
+        assert torch.equal(*outcomes), "state_dict does not hold all that learning goes on from"
+
+
+def feed(algo: Algorithm, steps: int, seed: int) -> None:
+    """Let an algorithm act, observe and update on `steps` random vector steps."""
+    rng = torch.Generator().manual_seed(seed)
+    obs = torch.randn(SPEC.num_envs, SPEC.obs_dim, generator=rng)
+    for step in range(1, steps + 1):
+        action = algo.act(obs, explore=True)
+        check_actions(action, SPEC.num_envs)
+        after = torch.randn(SPEC.num_envs, SPEC.obs_dim, generator=rng)
+        truncated = torch.full((SPEC.num_envs,), step % SPEC.horizon == 0)
+        success = truncated & (torch.rand(SPEC.num_envs, generator=rng) < 0.5)
+        reward = 10.0 * success.float()
+        algo.observe(Transition(obs, action, reward, after, success, truncated & ~success, success))
+        for key, value in algo.update().items():
+            assert torch.isfinite(torch.as_tensor(value)), f"{key} is {value} at step {step}"
+        obs = after
+
+
+def check_acting(algo: Algorithm, obs: Tensor) -> None:
+    """Check that acting without exploration changes nothing, is seeded, and obeys commands."""
+    before = plain(algo.state_dict())
+    actions = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        actions.append(algo.act(obs))
+    check_actions(actions[0], len(obs))
+    assert torch.equal(*actions), "act is no function of its inputs and torch's generator"
+    for mode in range(algo.num_modes):
+        check_actions(algo.act(obs, mode=torch.full((len(obs),), mode)), len(obs))
+    assert plain(algo.state_dict()) == before, "act(explore=False) changes the state"
+
+
+def check_actions(action: Tensor, rows: int) -> None:
+    """Check shape, finiteness and bounds of actions."""
+    shape = (rows, SPEC.act_dim)
+    assert action.shape == shape, f"act returned {tuple(action.shape)}, expected {shape}"
+    assert torch.isfinite(action).all() and action.abs().max() <= 1, "actions leave [-1, 1]"
+
+
+def plain(state: dict[str, Any]) -> bytes:
+    """Return a state as bytes that are equal where it is."""
+    stored = io.BytesIO()
+    torch.save(state, stored)
+    return stored.getvalue()
+
+
+def check_task(name: str, steps: int = 60, **settings: Any) -> None:
+    """Check a registered task's side of `bench.api.Task`.
+
+    Args:
+        name: of the registry.
+        steps: vector steps that are compared.
+        settings: of its dataclass.
+
+    Raises:
+        AssertionError: naming what does not hold.
+    """
+    task = bench.tasks.make_task(name, **settings)
+    assert len(set(task.modes)) == len(task.modes), "two modes share a name"
+    if f"bench/{name}-v0" in gymnasium.registry:
+        single = gymnasium.make(f"bench/{name}-v0", **settings).unwrapped
+        check_env(single, skip_render_check=True)
+        single.close()
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (2 * steps, 3, task.act_dim)).astype(np.float32)
+    first, second = (task.make(3, seed=7) for _ in range(2))
+    start, other = first.reset()[0], second.reset()[0]
+    assert start.shape == (3, task.obs_dim) and np.array_equal(start, other), "reset is not seeded"
+    played = play(task, first, actions[:steps])
+    assert np.array_equal(played, play(task, second, actions[:steps])), "steps are not seeded"
+    state = first.get_state()
+    onwards = play(task, first, actions[steps:])
+    third = task.make(3, seed=8)
+    third.set_state(state)
+    assert np.array_equal(onwards, play(task, third, actions[steps:])), "get_state misses something"
+    for env in (first, second, third):
+        env.close()
+
+
+def play(task: Any, env: Any, actions: np.ndarray) -> np.ndarray:
+    """Return observations and rewards of T vector steps, (T, N, O + 1), checking the infos."""
+    seen = []
+    for action in actions:
+        obs, reward, terminated, truncated, infos = env.step(action)
+        assert np.isfinite(obs).all() and np.isfinite(reward).all(), "an observation is not finite"
+        done = terminated | truncated
+        if done.any():
+            final = infos["final_info"]
+            assert np.array_equal(infos["_final_obs"], done), "final_obs's mask is not the ended"
+            assert {"r", "l"} <= final["episode"].keys(), "final_info lacks episode r and l"
+            if task.modes:
+                modes, success = final["mode"][done], final["success"][done]
+                assert np.array_equal(modes >= 0, success), "a mode is labelled iff successful"
+                assert (modes <= len(task.modes)).all(), "a mode label exceeds K"
+        seen.append(np.concatenate([obs, reward[:, None]], axis=1))
+    return np.array(seen)
