@@ -206,7 +206,8 @@ class Run:
         """Take one vector step and let the algorithm learn."""
         start = time.perf_counter()
         obs = torch.as_tensor(self.obs, dtype=torch.float32, device=self.device)
-        action = self.algo.act(obs, explore=True)
+        with torch.no_grad():
+            action = self.algo.act(obs, explore=True)
         acted = time.perf_counter()
         after, reward, terminated, truncated, infos = self.env.step(action.cpu().numpy())
         stepped = time.perf_counter()
