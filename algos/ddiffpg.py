@@ -62,7 +62,7 @@ class Config:
     normalize: bool = True  # observations, by running mean and variance
     actor: DiffusionConfig = field(default_factory=DiffusionConfig)
     actor_lr: float = 1e-3
-    ema: float = 0.005  # rate of the averaged actor that acts; 1: the actor itself
+    ema: float = 0.002  # rate of the averaged actor that acts; 1: the actor itself
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_lr: float = 1e-3
     tau: float = 0.05  # rate of the slow critics
@@ -138,10 +138,10 @@ class DDiffPG(nn.Module):
         self.modes = Modes(self.episodes, config.modes)
         decay = config.weight_decay
         self.actor_opt = torch.optim.AdamW(
-            self.actor.parameters(), config.actor_lr, weight_decay=decay
+            self.actor.parameters(), config.actor_lr, weight_decay=decay, fused=True
         )
         self.critic_opt = torch.optim.AdamW(
-            self.critic.parameters(), config.critic_lr, weight_decay=decay
+            self.critic.parameters(), config.critic_lr, weight_decay=decay, fused=True
         )
         self.num_modes = 0
         self.vector_steps = 0

@@ -21,12 +21,22 @@ class NoveltyConfig:
     coef: float = 0.003  # bonus per step, in units of the task's largest return; 0 turns it off
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
+    observe: str = "all"  # all | position: what is novel; position needs a task that has one
     frequencies: int = 5  # octaves of the positional encoding
     hidden: tuple[int, ...] = (128,)
     features: int = 64
     lr: float = 1e-3
     recent: int = 8192  # the predictor learns on this many latest transitions
     batch: int = 128
+
+    def __post_init__(self) -> None:
+        """Check what the types do not.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        if self.observe not in ("all", "position"):
+            raise ValueError(f"novelty.observe={self.observe!r}: valid are all, position")
 
 
 class NovelD(nn.Module):
@@ -42,8 +52,10 @@ class NovelD(nn.Module):
         super().__init__()
         self.config = config
         self.position = position
-        extra = 2 * config.frequencies * len(range(obs_dim)[position]) if position else 0
-        sizes = [obs_dim + extra, *config.hidden, config.features]
+        planar = len(range(obs_dim)[position]) if position else 0
+        self.seen = position if position and config.observe == "position" else slice(None)
+        seen = len(range(obs_dim)[self.seen])
+        sizes = [seen + 2 * config.frequencies * planar, *config.hidden, config.features]
         self.target = mlp(sizes, "elu").requires_grad_(False)
         self.predictor = mlp(sizes, "elu")
         for module in self.modules():
@@ -51,15 +63,16 @@ class NovelD(nn.Module):
                 nn.init.orthogonal_(module.weight, 2**0.5)
                 nn.init.zeros_(module.bias)
         self.register_buffer("mean", torch.zeros(()))
-        self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr)
+        self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
 
     def encode(self, obs: Tensor, norm: nn.Module) -> Tensor:
         """Return standardised observations with sines and cosines of the raw position appended."""
+        seen = norm(obs)[..., self.seen]
         if self.position is None or self.config.frequencies == 0:
-            return norm(obs)
+            return seen
         octaves = 2.0 ** torch.arange(self.config.frequencies, device=obs.device)
         phase = (obs[..., self.position, None] * octaves).flatten(-2)
-        return torch.cat([norm(obs), phase.sin(), phase.cos()], dim=-1)
+        return torch.cat([seen, phase.sin(), phase.cos()], dim=-1)
 
     def novelty(self, encoded: Tensor) -> Tensor:
         """Return n(s), (...)."""

@@ -92,8 +92,8 @@ class SAC(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
         self.to(device)
         self.replay = Replay(spec, config.replay, device)
-        self.actor_opt = torch.optim.Adam(self.actor.parameters(), config.actor_lr)
-        self.critic_opt = torch.optim.Adam(self.critic.parameters(), config.critic_lr)
+        self.actor_opt = torch.optim.Adam(self.actor.parameters(), config.actor_lr, fused=True)
+        self.critic_opt = torch.optim.Adam(self.critic.parameters(), config.critic_lr, fused=True)
         self.temperature_opt = torch.optim.Adam([self.log_temperature], config.temperature_lr)
         entropy = config.target_entropy
         self.target_entropy = -float(spec.act_dim) if entropy is None else entropy

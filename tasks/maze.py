@@ -228,8 +228,12 @@ class MazeScene:
         dy = obs[:, 1:2] - self.goals[:, 1]
         return np.hypot(dx, dy)
 
-    def label(self, path: np.ndarray) -> int:
-        """Return the mode of a finished episode."""
+    def control(self, action: np.ndarray, qpos: np.ndarray) -> np.ndarray:
+        """Return the action: motors take forces."""
+        return action
+
+    def label(self, path: np.ndarray, goal: int) -> int:
+        """Return the mode of a finished episode; its path alone tells the goal."""
         return self.task.label(path)
 
     def count(self, paths: np.ndarray) -> None:

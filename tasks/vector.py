@@ -50,8 +50,12 @@ class Scene(Protocol):
         """Return rewards (N,) and goals reached (N,), -1 none, of steps between observations."""
         ...
 
-    def label(self, path: np.ndarray) -> int:
-        """Return the mode of a finished episode's positions (T + 1, P)."""
+    def control(self, action: np.ndarray, qpos: np.ndarray) -> np.ndarray:
+        """Return the actuators' controls (N, nu) for actions in [-1, 1]."""
+        ...
+
+    def label(self, path: np.ndarray, goal: int) -> int:
+        """Return the mode of a success from its positions (T + 1, P) and the goal it reached."""
         ...
 
     def count(self, paths: np.ndarray) -> None:
@@ -148,7 +152,7 @@ class SceneVectorEnv(VectorEnv):
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Apply actions (N, A), clipped to [-1, 1]; restart the episodes that end."""
-        np.clip(actions[:, None], -1.0, 1.0, out=self.control)
+        self.control[:] = self.scene.control(np.clip(actions, -1.0, 1.0), self.qpos)[:, None]
         self.pool.rollout(
             self.models, self.datas, self.state, self.control, nstep=self.frame_skip,
             skip_checks=True, state=self.after, sensordata=self.sensors,
@@ -178,7 +182,7 @@ class SceneVectorEnv(VectorEnv):
             path = self.path[i, : self.length[i] + 1]
             self.scene.count(path)
             if goal[i] >= 0:
-                mode[i] = self.scene.label(path)
+                mode[i] = self.scene.label(path, int(goal[i]))
         episode = {"r": np.where(done, self.total, 0.0), "l": np.where(done, self.length, 0)}
         final = {"success": done & (goal >= 0), "goal": np.where(done, goal, -1), "mode": mode}
         masks = {f"_{key}": done.copy() for key in (*final, "episode")}
