@@ -12,10 +12,9 @@ Reward 10 on success, which ends the episode; nothing else is paid.
 | 13-19 | joint velocities | rad/s |
 | 20- | the scene's joints, then their velocities (`drawer-close`: 4, `cabinet-open`: 2) | m, rad |
 
-Departures from the paper: joint angles and velocities are observed (without them nothing is Markov);
+Departures from the paper: joint angles and velocities are observed (nothing is Markov without);
 the cabinet has two doors, where the released code has one; a door opens by pushing its handle
-sideways, towards the hinge; drawers and doors stand where the arm can reach all of them. Two rows
-of drawers are 0.26 m apart, their closed fronts 0.67 m in front of the base.
+sideways, towards the hinge; drawers and doors stand where the arm can reach all of them.
 """
 
 from __future__ import annotations
@@ -47,14 +46,15 @@ class Manipulation:
     Attributes:
         start: joint angles (rad) at the start of an episode; `jitter`: uniform noise on them.
         point: of link 7 whose position is observed.
-        things: number of observed joints of the scene.
+        things: number of observed joints of the scene; `ajar`: where they start, in m or rad.
         camera: look-at point (m), distance (m), azimuth and elevation (degrees) for pictures.
     """
 
     modes: tuple[str, ...]
     start: tuple[float, ...]
-    point: tuple[float, float, float] = (0.0, 0.0, 0.21)
+    point: tuple[float, float, float] = (0.0, 0.0, 0.255)
     things = 0
+    ajar = 0.0
     jitter = 0.0
     camera: tuple[tuple[float, float, float], float, float, float]
     layout = None
@@ -123,14 +123,15 @@ class PandaScene:
         self.model = task.model()
         self.frame_skip, self.increment = panda.FRAME_SKIP, panda.INCREMENT
         self.horizon, self.position = task.horizon, task.position
-        self.modes, self.layout, self.camera = task.modes, None, task.camera
+        self.modes, self.camera = task.modes, task.camera
+        self.layout: tuple[str, ...] | None = None
         self.kinematics = panda.Kinematics(self.model, task.point)
         self.low, self.high = self.model.jnt_range[: panda.JOINTS].T
 
     def reset(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the start pose, with noise on the arm's joints if the task has it."""
         qpos = np.tile(self.model.qpos0, (count, 1))
-        qpos[:, :7] = self.task.start
+        qpos[:, :7], qpos[:, 7:] = self.task.start, self.task.ajar
         if self.task.jitter:
             qpos[:, :7] += rng.uniform(-self.task.jitter, self.task.jitter, (count, 7))
             np.clip(qpos[:, :7], self.low, self.high, out=qpos[:, :7])
@@ -177,14 +178,15 @@ class Reach(Manipulation):
     """A target behind a cross of two thin bars; the mode is the quadrant the fingers pass.
 
     The arm starts with its fingers 0.10 m in front of the cross, level with its centre. Success
-    is the fingers' tip within 0.10 m of the target.
+    is the fingers' tip within 0.10 m of the target. The cross stands 0.04 m further from the base
+    than the paper's and the target 0.01 m, so that the folded arm fits between.
     """
 
     modes = CORNERS
     start = (0.0, -1.438, 0.0, -2.895, 0.0, 1.459, 0.0)
     camera = ((0.38, 0.0, 0.6), 1.5, 145.0, -20.0)
-    cross = np.array([0.38, 0.0, 0.67])
-    target = np.array([0.55, 0.0, 0.65])
+    cross = np.array([0.42, 0.0, 0.67])
+    target = np.array([0.56, 0.0, 0.65])
     radius = 0.10
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
@@ -268,7 +270,7 @@ class DrawerClose(Manipulation):
     things = 4
     camera = ((0.5, 0.0, 0.35), 1.7, 145.0, -25.0)
     fronts = np.array([(0.16, 0.46), (-0.16, 0.46), (0.16, 0.20), (-0.16, 0.20)])  # y, z in m
-    closed, out, shut = 0.67, 0.17, 0.03
+    closed, ajar, shut = 0.67, 0.17, 0.03
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
         """Add the chest and its drawers."""
@@ -285,7 +287,7 @@ class DrawerClose(Manipulation):
             drawer = spec.worldbody.add_body(name=name, pos=[self.closed, y, z])
             drawer.add_joint(
                 name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[-1, 0, 0], ref=0.0,
-                limited=True, range=[0, self.out + 0.01], damping=20, frictionloss=2,
+                limited=True, range=[0, self.ajar + 0.01], damping=20, frictionloss=2,
             )  # fmt: skip
             panda.box(drawer, (0.01, 0, 0), (0.02, 0.27, 0.22), (0.85, 0.76, 0.62, 1), mass=0.6)
             panda.box(drawer, (0.13, 0, -0.09), (0.22, 0.25, 0.01), (0.85, 0.76, 0.62, 1), mass=0.4)
@@ -304,14 +306,14 @@ class DrawerClose(Manipulation):
         """Return the drawer whose front a path ends at, pushed shut."""
         x, y, z = path[-1]
         centre = self.fronts.mean(axis=0)
-        reached = x >= self.closed - self.out
+        reached = x >= self.closed - self.shut - 0.03
         return int(corner(y - centre[0], z - centre[1])) if reached else -1
 
 
 class CabinetOpen(Manipulation):
     """A cabinet with an upper and a lower door, both shut. The mode is which one is opened.
 
-    A door is 0.4 m wide, hinged on the left; its handle stands out 0.12 m near the free edge and
+    A door is 0.4 m wide, hinged on the left; its handle stands out 0.16 m near the free edge and
     is pushed to the left. Success is a door 0.4 rad open.
     """
 
@@ -337,7 +339,7 @@ class CabinetOpen(Manipulation):
                 limited=True, range=[0, 1.5], damping=1.0, frictionloss=0.3,
             )  # fmt: skip
             panda.box(body, (0.01, -0.2, 0), (0.02, 0.40, 0.28), door, mass=1.0)
-            panda.box(body, (-0.06, -0.25, 0), (0.12, 0.015, 0.14), (0.3, 0.3, 0.32, 1), mass=0.1)
+            panda.box(body, (-0.08, -0.25, 0), (0.16, 0.015, 0.14), (0.3, 0.3, 0.32, 1), mass=0.1)
 
     def goal(self, obs: np.ndarray) -> np.ndarray:
         """Return the door that is open widest, if one is open."""
@@ -346,8 +348,9 @@ class CabinetOpen(Manipulation):
 
     def nearest(self, path: np.ndarray) -> int:
         """Return the door whose handle a path ends at, beyond its resting place."""
-        distance = np.abs(path[-1, 2] - self.heights)
-        return int(distance.argmin()) if path[-1, 0] >= self.face - 0.25 else -1
+        x, y, z = path[-1]
+        pushed = x >= self.face - 0.25 and y > -0.03
+        return int(np.abs(z - self.heights).argmin()) if pushed else -1
 
 
 def suite(name: str, summary: str) -> Any:

@@ -17,7 +17,7 @@ JOINTS = 7
 TIMESTEP, FRAME_SKIP = 0.01, 4  # s; implicitfast keeps contacts clean at this step
 INCREMENT = 0.05  # rad, of a full action
 ARM, THINGS = 1, 2  # collision bits: the arm collides with things, neither with its own kind
-TIP = (0.0, 0.0, 0.21)  # of the fingers, in link 7
+TIP = (0.0, 0.0, 0.255)  # of the fingers, in link 7, m
 # kp over damping sets how fast an arm follows a target that stays one increment ahead
 DAMPING = (60.0, 60.0, 60.0, 60.0, 8.0, 8.0, 8.0)  # N m s/rad
 
@@ -131,7 +131,5 @@ class Kinematics:
             y = turned[:, :, 1] * cos[:, i, None] - turned[:, :, 0] * sin[:, i, None]
             turned = np.stack([x, y, turned[:, :, 2]], axis=2)
         tip = origin + turned @ self.point
-        columns = [
-            np.cross(axis, tip - start) for axis, start in zip(axes, origins, strict=True)
-        ]
+        columns = [np.cross(axis, tip - start) for axis, start in zip(axes, origins, strict=True)]
         return tip, np.stack(columns, axis=2)
