@@ -16,7 +16,10 @@ Which policy classes find, keep and control several ways of solving a task.
   python -m bench report [results=DIR]   figures, tables and one HTML page from records
   python -m bench status [results=DIR]   how far every run is
   python -m bench eval RUN_DIR           fresh episodes of a trained policy
+  python -m bench replan RUN_DIR         its policy before obstacles that it never saw
+  python -m bench render RUN_DIR         a video and a picture of paths, one colour per mode
   python -m bench speed                  env steps/s and updates/s as shares of the machine's limit
+  python -m bench bandit                 which of four equal peaks every algorithm keeps
 
 Examples:
   python -m bench run algo=ddiffpg task=pointmaze-v3
@@ -25,7 +28,7 @@ Examples:
 
 Each command explains itself: python -m bench COMMAND --help
 """
-COMMANDS = ("list", "run", "report", "status", "eval", "speed")
+COMMANDS = ("list", "run", "report", "status", "eval", "replan", "render", "speed", "bandit")
 
 
 def main(words: list[str] | None = None) -> int:

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import bench.algos
-from bench.api import Algorithm, Spec
+import bench.tasks
+from bench.api import Algorithm, Spec, Task
 from bench.errors import UsageError
 from bench.registry import load_plugins
 
@@ -50,8 +51,25 @@ class Policy:
         return action if isinstance(obs, Tensor) else action.cpu().numpy()
 
 
-def load_policy(run_dir: str | Path, device: str = "cpu") -> Policy:
-    """Return the policy of a run directory.
+def load_task(run_dir: str | Path, **changes: Any) -> Task:
+    """Return the task that a run directory's policy was trained on.
+
+    Args:
+        run_dir: of the run.
+        changes: settings of the task that replace the run's.
+
+    Raises:
+        UsageError: if there is no policy, or it is damaged, or a changed setting is bad.
+    """
+    stored = load_stored(run_dir, "cpu")
+    load_plugins(stored["plugins"])
+    entry = bench.tasks.registry[stored["task"]]
+    settings = OmegaConf.to_object(OmegaConf.merge(entry.config, stored["task_settings"], changes))
+    return entry.factory(stored["task"], settings)
+
+
+def load_stored(run_dir: str | Path, device: str) -> dict[str, Any]:
+    """Return what policy.pt holds.
 
     Raises:
         UsageError: if there is none, or it is damaged.
@@ -60,9 +78,18 @@ def load_policy(run_dir: str | Path, device: str = "cpu") -> Policy:
     if not path.exists():
         raise UsageError(f"{run_dir}: no policy.pt; is it a run directory?")
     try:
-        stored = torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__})") from None
+
+
+def load_policy(run_dir: str | Path, device: str = "cpu") -> Policy:
+    """Return the policy of a run directory.
+
+    Raises:
+        UsageError: if there is none, or it is damaged.
+    """
+    stored = load_stored(run_dir, device)
     load_plugins(stored["plugins"])
     entry = bench.algos.discover()[stored["algo"]]
     config = OmegaConf.to_object(OmegaConf.merge(entry.config, stored["settings"]))

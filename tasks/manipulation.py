@@ -47,7 +47,7 @@ class Manipulation:
         start: joint angles (rad) at the start of an episode; `jitter`: uniform noise on them.
         point: of link 7 whose position is observed.
         things: number of observed joints of the scene; `ajar`: where they start, in m or rad.
-        camera: look-at point (m), distance (m), azimuth and elevation (degrees) for pictures.
+        view: of pictures, see `vector.Camera`.
     """
 
     modes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Manipulation:
     things = 0
     ajar = 0.0
     jitter = 0.0
-    camera: tuple[tuple[float, float, float], float, float, float]
+    view: tuple[tuple[float, float, float], float, float, float]
     layout = None
     act_dim = 7
     horizon = HORIZON
@@ -118,12 +118,13 @@ class PandaScene:
 
     def __init__(self, task: Manipulation) -> None:
         from . import panda
+        from .vector import Camera
 
         self.task = task
         self.model = task.model()
         self.frame_skip, self.increment = panda.FRAME_SKIP, panda.INCREMENT
         self.horizon, self.position = task.horizon, task.position
-        self.modes, self.camera = task.modes, task.camera
+        self.modes, self.camera = task.modes, Camera(*task.view)
         self.layout: tuple[str, ...] | None = None
         self.kinematics = panda.Kinematics(self.model, task.point)
         self.low, self.high = self.model.jnt_range[: panda.JOINTS].T
@@ -184,7 +185,7 @@ class Reach(Manipulation):
 
     modes = CORNERS
     start = (0.0, -1.438, 0.0, -2.895, 0.0, 1.459, 0.0)
-    camera = ((0.38, 0.0, 0.6), 1.5, 145.0, -20.0)
+    view = ((0.38, 0.0, 0.6), 1.5, 145.0, -20.0)
     cross = np.array([0.42, 0.0, 0.67])
     target = np.array([0.56, 0.0, 0.65])
     radius = 0.10
@@ -232,7 +233,7 @@ class PegInHole(Manipulation):
     start = (0.0, -0.311, 0.0, -2.348, 0.0, 0.467, 0.0)
     jitter = 0.1
     point = (0.0, 0.0, 0.31)
-    camera = ((0.5, 0.0, 0.15), 1.4, 145.0, -30.0)
+    view = ((0.5, 0.0, 0.15), 1.4, 145.0, -30.0)
     holes = np.array([[0.65, 0.15, 0.01], [0.65, -0.15, 0.01]])
     radius = 0.03
 
@@ -268,7 +269,7 @@ class DrawerClose(Manipulation):
     modes = CORNERS
     start = (0.0, -0.9, 0.0, -2.6, 0.0, 0.9, 0.0)
     things = 4
-    camera = ((0.5, 0.0, 0.35), 1.7, 145.0, -25.0)
+    view = ((0.5, 0.0, 0.35), 1.7, 145.0, -25.0)
     fronts = np.array([(0.16, 0.46), (-0.16, 0.46), (0.16, 0.20), (-0.16, 0.20)])  # y, z in m
     closed, ajar, shut = 0.67, 0.17, 0.03
 
@@ -320,7 +321,7 @@ class CabinetOpen(Manipulation):
     modes = ("upper", "lower")
     start = (-0.35, -0.75, 0.0, -2.5, 0.0, 1.0, 0.0)
     things = 2
-    camera = ((0.5, 0.0, 0.4), 1.8, 215.0, -25.0)
+    view = ((0.5, 0.0, 0.4), 1.8, 215.0, -25.0)
     heights = np.array([0.62, 0.30])
     face, open = 0.66, 0.4
 

@@ -125,6 +125,12 @@ class Maze:
         """Names of the K modes."""
         return tuple(self.homotopy.names)
 
+    @property
+    def variants(self) -> dict[str, tuple[str, ...]]:
+        """Layouts with unseen obstacles for this maze, by name (see `replan`)."""
+        own = next((name for name, rows in LAYOUTS.items() if rows == self.layout), None)
+        return {name: rows for name, rows in LAYOUTS.items() if name.startswith(f"{own}-block")}
+
     def default_horizon(self) -> int:
         """Return the steps that the longest named route takes three times over, at least 150."""
         cells = max(len(route) - 1 for route in self.homotopy.routes)
@@ -184,6 +190,8 @@ class MazeScene:
     """
 
     def __init__(self, task: Maze, training: bool) -> None:
+        from .vector import Camera
+
         self.task, self.maze = task, task.maze
         self.model = task.model()
         self.frame_skip: int = task.frame_skip  # type: ignore[attr-defined]
@@ -194,7 +202,10 @@ class MazeScene:
         body: float = task.radius  # type: ignore[attr-defined]
         self.spread = CELL / 2 - body if training and task.random_start else 0.0
         self.goals = self.maze.goal_positions.astype(np.float32)
-        self.extent = self.maze.extent
+        self.extent = x0, x1, y0, y1 = self.maze.extent
+        # from far above through a long lens, so that high walls hide nothing
+        far = 0.52 * max(x1 - x0, y1 - y0) / np.tan(np.radians(4.0))
+        self.camera = Camera(((x0 + x1) / 2, (y0 + y1) / 2, 0.0), float(far), 90.0, -90.0, 8.0)
         side = round(CELL / BIN)
         self.visits = np.zeros([side * n for n in self.maze.walls.shape], np.int64)
         self.free = ~np.kron(self.maze.walls, np.ones((side, side), bool)).astype(bool)

@@ -7,6 +7,7 @@ task observes, pays and starts from is a `Scene`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium
@@ -20,6 +21,17 @@ from gymnasium.vector.utils import batch_space
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
 
+@dataclass(frozen=True)
+class Camera:
+    """Where pictures of a scene are taken from: it looks at a point (m) from a distance (m)."""
+
+    lookat: tuple[float, float, float]
+    distance: float
+    azimuth: float  # degrees
+    elevation: float  # degrees, -90 from above
+    fovy: float = 45.0  # degrees
+
+
 class Scene(Protocol):
     """What distinguishes one task from another; every method works on N rows at once.
 
@@ -29,6 +41,7 @@ class Scene(Protocol):
         position: slice of the observation that locates the agent, P numbers in m.
         modes: K names.
         layout: rows of the maze, or None.
+        camera: for pictures.
     """
 
     model: mujoco.MjModel
@@ -37,6 +50,7 @@ class Scene(Protocol):
     position: slice
     modes: tuple[str, ...]
     layout: tuple[str, ...] | None
+    camera: Camera
 
     def reset(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return fresh joint positions (count, nq) and velocities (count, nv)."""

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 
-import torch
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-import bench.tasks
 from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
-from bench.policy import load_policy
+from bench.policy import load_policy, load_task
 from bench.settings import cores
 from bench.words import parse, whole
 
@@ -37,10 +33,7 @@ def main(words: list[str]) -> int:
         raise UsageError("eval needs one run directory")
     episodes = whole("episodes", values["episodes"])
     policy = load_policy(plain[0])
-    stored = torch.load(Path(plain[0]) / "policy.pt", weights_only=True)
-    entry = bench.tasks.registry[stored["task"]]
-    settings = OmegaConf.to_object(OmegaConf.merge(entry.config, stored["task_settings"]))
-    task = entry.factory(stored["task"], settings)
+    task = load_task(plain[0])
     if values["mode"]:
         mode = whole("mode", values["mode"], 0)
         if mode >= policy.num_modes:

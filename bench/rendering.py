@@ -1,0 +1,125 @@
+"""Pictures and videos of MuJoCo scenes, drawn without a screen."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from bench.errors import UsageError
+
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is first imported
+
+Color = Sequence[float]
+
+
+class Painter:
+    """Draws physics states of one vector environment's scene.
+
+    Args:
+        env: a `bench.tasks.vector.SceneVectorEnv`.
+        size: pixels of the square pictures.
+
+    Raises:
+        UsageError: if the environment has no MuJoCo scene, or nothing can be drawn here.
+    """
+
+    def __init__(self, env: Any, size: int) -> None:
+        scene = getattr(env, "scene", None)
+        if scene is None:
+            raise UsageError("render: this task has no MuJoCo scene of the suite")
+        import mujoco
+
+        self.mujoco, self.model, camera = mujoco, env.model, scene.camera
+        self.data = mujoco.MjData(self.model)
+        self.model.vis.global_.fovy = camera.fovy
+        self.model.vis.global_.offwidth = self.model.vis.global_.offheight = max(size, 640)
+        self.camera = mujoco.MjvCamera()
+        self.camera.lookat[:] = camera.lookat
+        self.camera.distance, self.camera.azimuth = camera.distance, camera.azimuth
+        self.camera.elevation = camera.elevation
+        try:
+            self.renderer = mujoco.Renderer(self.model, size, size)
+        except Exception as error:  # every backend raises its own
+            raise UsageError(f"render: no picture can be drawn here ({error})") from None
+
+    def frame(
+        self, state: np.ndarray, trails: Sequence[tuple[np.ndarray, Color]] = (), width: float = 4
+    ) -> np.ndarray:
+        """Return one picture, (size, size, 3) uint8.
+
+        Args:
+            state: (S,) full physics state.
+            trails: paths (T + 1, 2 or 3) in m with their colours, drawn as lines.
+            width: of the lines in pixels.
+        """
+        mujoco = self.mujoco
+        mujoco.mj_setState(self.model, self.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        mujoco.mj_forward(self.model, self.data)
+        self.renderer.update_scene(self.data, self.camera)
+        scene = self.renderer.scene
+        for path, color in trails:
+            points = np.pad(path, ((0, 0), (0, 3 - path.shape[1])), constant_values=7.0)
+            rgba = np.array([*color[:3], 1.0], np.float32)
+            for start, stop in itertools.pairwise(points):
+                if scene.ngeom >= scene.maxgeom:
+                    break
+                geom = scene.geoms[scene.ngeom]
+                line = mujoco.mjtGeom.mjGEOM_LINE
+                mujoco.mjv_initGeom(geom, line, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba)
+                mujoco.mjv_connector(geom, line, width, start, stop)
+                scene.ngeom += 1
+        return self.renderer.render()
+
+    def close(self) -> None:
+        """Release the graphics context."""
+        self.renderer.close()
+
+
+def caption(frame: np.ndarray, text: str, color: Color) -> np.ndarray:
+    """Return a picture with a line of text on a coloured bar below it."""
+    height, width, _ = frame.shape
+    image = Image.new("RGB", (width, height + 22), tuple(int(255 * c) for c in color[:3]))
+    image.paste(Image.fromarray(frame), (0, 0))
+    ImageDraw.Draw(image).text((6, height + 4), text, fill="white")
+    return np.asarray(image)
+
+
+def tile(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Return pictures of one size in a grid, (H, W, 3), even in both directions."""
+    height, width, _ = frames[0].shape
+    rows = -(-len(frames) // columns)
+    grid = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, frame in enumerate(frames):
+        row, column = divmod(i, columns)
+        grid[row * height : (row + 1) * height, column * width : (column + 1) * width] = frame
+    return np.pad(grid, ((0, grid.shape[0] % 2), (0, grid.shape[1] % 2), (0, 0)), mode="edge")
+
+
+def write_video(folder: Path, name: str, frames: Sequence[np.ndarray], fps: int) -> Path:
+    """Write an mp4 by imageio-ffmpeg, or a GIF where that is missing; return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        path = folder / f"{name}.gif"
+        first, *rest = (Image.fromarray(frame) for frame in frames)
+        first.save(path, save_all=True, append_images=rest, duration=1000 // fps, loop=0)
+        return path
+    path = folder / f"{name}.mp4"
+    height, width, _ = frames[0].shape
+    writer = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=fps, macro_block_size=2, quality=7
+    )
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame))
+    writer.close()
+    return path

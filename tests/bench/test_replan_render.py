@@ -1,0 +1,97 @@
+"""Replanning and rendering, on a policy trained for a moment."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.__main__ import main
+from bench.policy import load_policy, load_task
+from bench.replanning import Follower, Plan, make_plan, replan
+
+
+def run(folder, algo, task, *more):
+    words = [
+        "run", f"algo={algo}", f"task={task}", "budget=smoke", f"results={folder}", "threads=1",
+        *more,
+    ]  # fmt: skip
+    assert main(words) == 0
+    return folder / "default" / task / algo / "seed=0"
+
+
+@pytest.fixture(scope="module")
+def commanded(tmp_path_factory):
+    """A DDiffPG run whose random play has found modes."""
+    return run(
+        tmp_path_factory.mktemp("r"), "ddiffpg", "pointmaze-v3",
+        "env_steps=50000", "num_envs=64", "algo.exploration.warmup=48000", "eval.every=25000",
+        "algo.exploration.hold=12",
+    )  # fmt: skip
+
+
+def test_a_follower_gives_up_modes_that_lead_nowhere():
+    plan = Plan(np.array([2, 0, 1]), np.array([100.0, 5.0, 100.0]), window=3, progress=1.0)
+    follower = Follower(plan, 2)
+    track = [np.zeros((2, 2))]
+    assert follower.modes().tolist() == [2, 2]
+    for t in range(1, 4):  # the first agent stands still, the second walks
+        track.append(np.array([[0.0, 0.0], [1.0 * t, 0.0]]))
+        follower.observe(track)
+    assert follower.modes().tolist() == [0, 2] and follower.switches.tolist() == [1, 0]
+    for t in range(4, 10):
+        track.append(np.array([[1.0 * t, 0.0], [1.0 * t, 0.0]]))
+        follower.observe(track)
+    assert follower.modes().tolist() == [0, 2], "a mode in progress is not given up"
+
+
+def test_patience_ends_a_mode_and_the_order_starts_anew():
+    plan = Plan(np.array([0, 1]), np.array([2.0, 2.0]), window=100, progress=1.0)
+    follower, seen = Follower(plan, 1), []
+    for t in range(9):
+        follower.observe([np.zeros((1, 2))] * (t + 2))
+        seen.append(int(follower.modes()[0]))
+    assert seen == [0, 0, 1, 1, 1, 0, 0, 0, 1]
+
+
+def test_replanning_reports_and_draws(commanded, capsys):
+    policy = load_policy(commanded)
+    assert policy.num_modes >= 1
+    plan = make_plan(commanded, policy, load_task(commanded), 0)
+    assert sorted(plan.order) == list(range(policy.num_modes))
+    task = load_task(commanded, layout=["v3-block1"], horizon=60)
+    outcome = replan(policy, task, plan, episodes=4, seed=0)
+    assert [len(p) - 1 for p in outcome.paths] == outcome.length.tolist()
+    assert not task.maze.inside_wall(np.concatenate(outcome.paths)).any()
+    assert main(["replan", str(commanded), "episodes=3", "horizon=1"]) == 0
+    facts = json.loads((commanded / "replan" / "replan.json").read_text())
+    assert [v["variant"] for v in facts["variants"]] == ["v3-block1", "v3-block2", "v3-block3"]
+    assert Image.open(commanded / "replan" / "replan.png").width > 500
+    own = "layout=['#####','#R.G#','#####']"
+    assert main(["replan", str(commanded), "episodes=2", "horizon=1", own]) == 0
+    for bad in ("layout=v9", "layout=[1]", "layout=['##']", "horizon=0", "window=-1"):
+        assert main(["replan", str(commanded), bad]) == 2
+    assert "v9" in capsys.readouterr().err
+
+
+def test_a_policy_without_commands_keeps_sampling(tmp_path):
+    folder = run(tmp_path, "sac", "pointmaze-v3", "env_steps=1600", "eval.every=800")
+    assert main(["replan", str(folder), "episodes=2", "horizon=1"]) == 0
+    facts = json.loads((folder / "replan" / "replan.json").read_text())
+    assert all(v["switches"] == 0 for v in facts["variants"])
+
+
+def test_rendering_writes_a_video_and_a_picture(commanded, tmp_path, capsys):
+    pytest.importorskip("mujoco")
+    status = main(["render", str(commanded), "episodes=1", "size=64"])
+    if status == 2 and "no picture can be drawn" in capsys.readouterr().err:
+        pytest.skip("no graphics")
+    assert status == 0
+    picture = np.asarray(Image.open(commanded / "render" / "paths.png"))
+    assert picture.shape[0] == 128 and picture.std() > 10
+    videos = list((commanded / "render").glob("episodes.*"))
+    assert len(videos) == 1 and videos[0].stat().st_size > 1000
+    arm = run(tmp_path, "sac", "reach", "env_steps=1600", "eval.every=800")
+    assert main(["render", str(arm), "episodes=1", "size=64"]) == 0
+    assert main(["replan", str(arm)]) == 2
+    assert "no layout" in capsys.readouterr().err
