@@ -45,20 +45,21 @@ class Painter:
         self.camera.lookat[:] = camera.lookat
         self.camera.distance, self.camera.azimuth = camera.distance, camera.azimuth
         self.camera.elevation = camera.elevation
+        self.half_width = camera.distance * np.tan(np.radians(camera.fovy / 2))
         try:
             self.renderer = mujoco.Renderer(self.model, size, size)
         except Exception as error:  # every backend raises its own
             raise UsageError(f"render: no picture can be drawn here ({error})") from None
 
     def frame(
-        self, state: np.ndarray, trails: Sequence[tuple[np.ndarray, Color]] = (), width: float = 4
+        self, state: np.ndarray, trails: Sequence[tuple[np.ndarray, Color]] = (), width: float = 1
     ) -> np.ndarray:
         """Return one picture, (size, size, 3) uint8.
 
         Args:
             state: (S,) full physics state.
             trails: paths (T + 1, 2 or 3) in m with their colours, drawn as lines.
-            width: of the lines in pixels.
+            width: of the lines, in percent of the picture's.
         """
         mujoco = self.mujoco
         mujoco.mj_setState(self.model, self.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
@@ -72,9 +73,10 @@ class Painter:
                 if scene.ngeom >= scene.maxgeom:
                     break
                 geom = scene.geoms[scene.ngeom]
-                line = mujoco.mjtGeom.mjGEOM_LINE
-                mujoco.mjv_initGeom(geom, line, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba)
-                mujoco.mjv_connector(geom, line, width, start, stop)
+                kind = mujoco.mjtGeom.mjGEOM_CAPSULE
+                mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba)
+                mujoco.mjv_connector(geom, kind, width / 100 * self.half_width, start, stop)
+                geom.emission, geom.specular, geom.shininess = 0.4, 0.0, 0.0
                 scene.ngeom += 1
         return self.renderer.render()
 

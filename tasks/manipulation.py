@@ -269,7 +269,7 @@ class DrawerClose(Manipulation):
     modes = CORNERS
     start = (0.0, -0.9, 0.0, -2.6, 0.0, 0.9, 0.0)
     things = 4
-    view = ((0.5, 0.0, 0.35), 1.7, 145.0, -25.0)
+    view = ((0.45, 0.0, 0.35), 1.6, 30.0, -25.0)
     fronts = np.array([(0.16, 0.46), (-0.16, 0.46), (0.16, 0.20), (-0.16, 0.20)])  # y, z in m
     closed, ajar, shut = 0.67, 0.17, 0.03
 
@@ -321,7 +321,7 @@ class CabinetOpen(Manipulation):
     modes = ("upper", "lower")
     start = (-0.35, -0.75, 0.0, -2.5, 0.0, 1.0, 0.0)
     things = 2
-    view = ((0.5, 0.0, 0.4), 1.8, 215.0, -25.0)
+    view = ((0.45, 0.0, 0.4), 1.6, 30.0, -25.0)
     heights = np.array([0.62, 0.30])
     face, open = 0.66, 0.4
 

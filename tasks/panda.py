@@ -84,13 +84,17 @@ def box(
 
 
 def furnish(spec: mujoco.MjSpec) -> None:
-    """Add the table top at height 0 and the light."""
+    """Add the table top at height 0, a light and a plain sky."""
     table = spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_BOX, pos=[0.3, 0, -0.02], size=[0.7, 0.7, 0.02],
         rgba=[0.88, 0.88, 0.86, 1],
     )  # fmt: skip
     collide(table, THINGS)
     spec.worldbody.add_light(pos=[0.2, -1.0, 2.5], dir=[0.1, 0.4, -1.0], castshadow=True)
+    spec.add_texture(
+        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=64, height=384,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, rgb1=[1, 1, 1], rgb2=[0.86, 0.89, 0.93],
+    )  # fmt: skip
 
 
 class Kinematics:

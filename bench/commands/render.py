@@ -59,7 +59,7 @@ def main(words: list[str]) -> int:
         video = rendering.write_video(out, "episodes", film(painter, task, chosen), numbers["fps"])
         trails = [(e.path, rgb(e.mode, task)) for e in sorted(episodes, key=lambda e: e.mode)]
         large = rendering.Painter(env, 2 * numbers["size"])
-        Image.fromarray(large.frame(chosen[0].states[0], trails, 2)).save(out / "paths.png")
+        Image.fromarray(large.frame(chosen[0].states[0], trails, 0.5)).save(out / "paths.png")
         large.close()
     finally:
         painter.close()
