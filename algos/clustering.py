@@ -84,12 +84,17 @@ def partition(matrix: np.ndarray, threshold: float, most: int) -> np.ndarray:
     """
     if len(matrix) == 1:
         return np.zeros(1, np.int64)
-    tree = linkage(squareform(matrix, checks=False), "average")
+    tree = average_linkage(matrix)
     height = threshold if threshold > 0 else 0.7 * tree[-1, 2]
     labels = fcluster(tree, height, "distance")
     if labels.max() > most:
         labels = fcluster(tree, most, "maxclust")
     return labels.astype(np.int64) - 1
+
+
+def average_linkage(matrix: np.ndarray) -> np.ndarray:
+    """Return scipy's linkage (n - 1, 4) of (n, n) distances, n >= 2."""
+    return linkage(squareform(matrix, checks=False), "average")
 
 
 def match(new: list[set[int]], old: list[set[int]]) -> tuple[list[int], list[bool], list[int]]:

@@ -161,6 +161,20 @@ class DDiffPG(nn.Module):
             action = self.play.replace(action + self.std * torch.randn_like(action)).clamp(-1, 1)
         return action
 
+    @torch.no_grad()
+    def values(self, obs: Tensor) -> Tensor:
+        """Return what each Q-function expects where its own mode is followed, (1 + M, B)."""
+        groups = self.num_modes + 1
+        rows = obs.expand(groups, *obs.shape)
+        embedding = self.embeddings[:groups, None].expand(-1, len(obs), -1)
+        action = self.slow_actor.sample(self.condition(rows, embedding).flatten(0, 1))
+        features = self.critic.features(self.norm(rows))
+        return self.critic.values(features, action.view(groups, len(obs), -1)).min(dim=1).values
+
+    def clusters(self) -> dict[str, Any]:
+        """Return how the successes are clustered (see `Modes.tree`)."""
+        return self.modes.tree()
+
     def condition(self, obs: Tensor, embedding: Tensor) -> Tensor:
         """Return what the actor is conditioned on, (..., O + E)."""
         return torch.cat([self.norm(obs), embedding], dim=-1)

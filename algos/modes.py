@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .clustering import distances, match, partition, summarize
+from .clustering import average_linkage, distances, match, partition, summarize
 from .replay import Episodes
 
 
@@ -237,6 +237,13 @@ class Modes:
             ]
             points.append(self.summaries[best].reshape(-1, self.summaries.shape[-1]))
         return torch.as_tensor(np.stack(points), dtype=torch.float32, device=self.episodes.device)
+
+    def tree(self) -> dict[str, object]:
+        """Return the successes' average linkage (n - 1, 4), labels (n,) and threshold in m."""
+        if len(self.slots) < 2 or not self.config.discover:
+            return {}
+        linkage = average_linkage(self.matrix)
+        return {"linkage": linkage, "labels": self.labels, "threshold": self.config.threshold}
 
     def state_dict(self) -> dict[str, object]:
         """Return the book-keeping; the episodes have a state of their own."""

@@ -107,6 +107,13 @@ class SAC(nn.Module):
         action, _ = self.policy(obs)
         return self.play.replace(action) if explore else action
 
+    @torch.no_grad()
+    def values(self, obs: Tensor) -> Tensor:
+        """Return what the critic expects of the policy, (1, B)."""
+        action, _ = self.policy(obs)
+        features = self.critic.features(self.norm(obs)[None])
+        return self.critic.values(features, action[None]).min(dim=1).values
+
     def policy(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Return reparameterised actions (B, A) and their log-densities (B,)."""
         mean, log_std = self.actor(self.norm(obs)).chunk(2, dim=-1)

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
-import os
-import platform
 import signal
-import subprocess
 import time
 import traceback
 from collections import deque
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-import yaml
 
-import bench
 import bench.algos
 import bench.tasks
 from bench.api import Spec, Task, Transition
@@ -30,15 +22,18 @@ from bench.errors import UsageError
 from bench.evaluation import evaluate, protocols, summarise
 from bench.loggers import Loggers
 from bench.policy import policy_state
+from bench.probes import cluster_tree, value_maps
+from bench.provenance import digest, git_revision, hardware, now, versions
 from bench.records import EpisodeLog, Record, atomic
 from bench.seeding import ALGORITHM, TRAINING, derive
 from bench.settings import NEUTRAL, Settings, cores, resolve_device
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a scheduler whose time is up
 RECENT = 100  # training episodes whose return and success are logged
 
 
 class Stopped(Exception):  # noqa: N818
-    """Someone pressed Ctrl-C."""
+    """Someone pressed Ctrl-C, or the process was asked to end."""
 
 
 class Display(Protocol):
@@ -149,7 +144,7 @@ class Run:
             Stopped: on Ctrl-C, after a checkpoint.
             UsageError: if the checkpoint to resume from is damaged.
         """
-        before = signal.getsignal(signal.SIGINT)
+        before = {which: signal.getsignal(which) for which in STOPPING}
         with self.record.lock():
             if resume:
                 self.restore()
@@ -158,7 +153,8 @@ class Run:
                 self.record.write_config(as_dict(self.settings))
             self.write_facts()
             try:
-                signal.signal(signal.SIGINT, self.interrupt)
+                for which in STOPPING:
+                    signal.signal(which, self.interrupt)
                 self.train()
                 self.finish()
             except Stopped:
@@ -171,7 +167,8 @@ class Run:
                                "error": f"{type(error).__name__}: {error} ({place})"}  # fmt: skip
                 raise
             finally:
-                signal.signal(signal.SIGINT, before)
+                for which, handler in before.items():
+                    signal.signal(which, handler)
                 self.write_facts()
                 self.loggers.close()
                 self.env.close()
@@ -205,7 +202,8 @@ class Run:
     def step(self) -> None:
         """Take one vector step and let the algorithm learn."""
         start = time.perf_counter()
-        obs = torch.as_tensor(self.obs, dtype=torch.float32, device=self.device)
+        # a copy: an environment may write its next observations into the same array
+        obs = torch.tensor(self.obs, dtype=torch.float32, device=self.device)
         with torch.no_grad():
             action = self.algo.act(obs, explore=True)
         acted = time.perf_counter()
@@ -282,6 +280,12 @@ class Run:
         if visits is not None:
             self.record.write_arrays("exploration.npz", visits=visits,
                                      extent=np.array(self.env.extent))  # fmt: skip
+        for name, arrays in (
+            ("values.npz", value_maps(self.algo, self.env, self.task, self.device)),
+            ("clusters.npz", cluster_tree(self.algo)),
+        ):
+            if arrays:
+                self.record.write_arrays(name, env_steps=np.array(self.env_steps), **arrays)
         self.seconds["eval"] += time.perf_counter() - start
         self.write_facts()
 
@@ -312,7 +316,8 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint, after which a killed run would go on."""
         state = {
-            "algo": self.algo.state_dict(), "env": self.env.get_state(), "obs": self.obs,
+            "algo": self.algo.state_dict(), "obs": self.obs,
+            "env": self.env.get_state() if hasattr(self.env, "get_state") else None,
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if "cuda" in self.device else None,
             "env_steps": self.env_steps, "updates": self.updates, "seconds": self.seconds,
@@ -336,8 +341,9 @@ class Run:
         except Exception as error:
             raise UsageError(f"{path} is damaged ({type(error).__name__}); overwrite=true makes "
                              "the run anew") from None  # fmt: skip
-        self.env.set_state(state["env"])
-        self.obs = state["obs"]
+        if state["env"] is not None:
+            self.env.set_state(state["env"])
+            self.obs = state["obs"]
         for name in ("env_steps", "updates", "seconds", "shown", "sums"):
             setattr(self, name, state[name])
         self.recent.extend(state["recent"])
@@ -352,36 +358,3 @@ class Run:
 def default_threads(settings: Settings, side_by_side: int) -> int:
     """Return the threads of one of several runs side by side."""
     return settings.threads or max(1, cores() // side_by_side)
-
-
-def digest(settings: Settings) -> str:
-    """Return a short fingerprint of all settings that can change results."""
-    kept = {k: v for k, v in as_dict(settings).items() if k not in NEUTRAL}
-    return hashlib.sha256(yaml.safe_dump(kept).encode()).hexdigest()[:12]
-
-
-def now() -> str:
-    """Return the time, UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")  # noqa: UP017
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results may depend on."""
-    packages = ("torch", "mujoco", "gymnasium", "numpy")
-    found = {name: version(name) for name in packages}
-    return {"python": platform.python_version(), **found, "bench": bench.__version__}
-
-
-def git_revision() -> str | None:
-    """Return the revision of this package's source, with `+` if it was changed, or None."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def hardware(device: str) -> dict[str, Any]:
-    """Return what the run computes on."""
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": gpu}
