@@ -5,18 +5,55 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
+import math
+import shlex
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
-from bench.analysis import figures, stats, tables
+from bench.analysis import comparison, diversity, figures, stats, tables
 from bench.analysis.load import LAST, RunRecord, read_runs, refusals
 from bench.analysis.load import table as evaluations
+from bench.analysis.style import algo_colors
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from plotly.offline import get_plotlyjs
 from rich.table import Table
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
+HOVERED = {  # metrics that the page's own chart can show
+    "success": "success rate",
+    "solved_modes": "solved modes",
+    "mode_coverage": "mode coverage",
+    "effective_modes": "effective modes",
+    "mode_entropy": "mode entropy",
+    "control_success": "control success",
+    "reachable_modes": "modes reached on command",
+    "return": "return",
+    "coverage_return": "coverage × return",
+    "length": "episode length",
+}
+
+
+@dataclass
+class Picture:
+    """A figure as the page shows it.
+
+    Attributes:
+        name: of its files beside the page, without suffix.
+        title: above it.
+        code: its PNG, base64.
+        records: run directories that it is made from.
+    """
+
+    name: str
+    title: str
+    code: str
+    records: list[str] = field(default_factory=list)
 
 
 def write(
@@ -52,69 +89,143 @@ def write(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     notes = [str(w.message) for w in caught if "passed over" in str(w.message)]
-    for run in runs:
-        if run.facts["status"] != "done":
-            error = run.facts.get("error") or "no error"
-            notes.append(f"{run.path} is {run.facts['status']} at {run.facts.get('env_steps', 0):,}"
-                         f" env steps ({error})")  # fmt: skip
+    notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
     frame = evaluations(runs)
-    page = {"notes": notes, "blocks": [], "last": LAST, "table": "", "headline": ""}
+    page: dict[str, Any] = {
+        "notes": notes, "blocks": [], "overview": [], "last": LAST, "table": "", "chart": "null",
+        "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED,
+        "command": command(results, out, experiment, tasks, algos),
+    }  # fmt: skip
     if not frame.empty:
         blocked = {line.split(":")[0] for line in refusals(frame)}
         notes += [f"not compared: {line}" for line in refusals(frame)]
         comparable = frame[~frame["task"].isin(blocked)]
         if not comparable.empty:
-            page |= overview(comparable, out)
+            page |= overview(runs, comparable, out)
         page["blocks"] = [
-            block(task, [r for r in runs if r.facts["task"] == task], part, out, task in blocked)
+            {"task": task, "pictures": block(
+                str(task), [r for r in runs if r.facts["task"] == task], part, out, task in blocked
+            )}
             for task, part in frame.groupby("task")
-        ]
+        ]  # fmt: skip
+        page |= {
+            "tasks": sorted(frame["task"].unique()), "algos": sorted(frame["algo"].unique()),
+            "chart": chart_data(frame), "plotly": get_plotlyjs(),
+        }  # fmt: skip
         fewest = int(frame.groupby(["task", "algo"])["seed"].nunique().min())
         if note := stats.coverage_note(fewest):
             notes.append(note)
     page["manifest"] = manifest(runs)
     template = jinja2.Template(TEMPLATE.read_text(), autoescape=False)
     index = out / "index.html"
-    index.write_text(template.render(page))
+    beside = out / "index.html.tmp"  # a browser never sees half a page
+    beside.write_text(template.render(page))
+    beside.replace(index)
     return index
 
 
-def overview(frame: pd.DataFrame, out: Path) -> dict[str, str]:
-    """Return the headline figure and the result table, also written as files."""
+def unfinished(run: RunRecord) -> str:
+    """Return how far a run that is not done has come."""
+    error = run.facts.get("error") or "no error"
+    steps = run.facts.get("env_steps", 0)
+    return f"{run.path} is {run.facts['status']} at {steps:,} env steps ({error})"
+
+
+def command(
+    results: str | Path,
+    out: str | Path,
+    experiment: str | None,
+    tasks: list[str] | None,
+    algos: list[str] | None,
+) -> str:
+    """Return the command that writes this page again."""
+    chosen = {"experiment": experiment, "task": tasks and ",".join(tasks),
+              "algo": algos and ",".join(algos)}  # fmt: skip
+    words = [f"results={results}", f"out={out}", *(f"{k}={v}" for k, v in chosen.items() if v)]
+    return "python -m bench report " + " ".join(map(shlex.quote, words))
+
+
+def overview(runs: list[RunRecord], frame: pd.DataFrame, out: Path) -> dict[str, Any]:
+    """Return the figures over all tasks and the result table, also written as files."""
     result = tables.result_table(frame)
     (out / "table.csv").write_text(result.to_csv(index=False))
     (out / "table.md").write_text(tables.markdown(result))
     (out / "table.tex").write_text(tables.latex(result))
-    shown = result.to_html(index=False, border=0, classes="results")
-    picture = ""
-    if frame["num_modes"].max() > 0:
-        picture = embed(figures.headline(frame[frame["num_modes"] > 0]), out / "headline")
-    return {"table": shown, "headline": picture}
+    pictures: list[Picture | None] = []
+    sources = [str(run.path) for run in runs]
+    with_modes = frame[frame["num_modes"] > 0]
+    if not with_modes.empty:
+        made: list[tuple[str, str, Figure | None]] = [
+            ("headline", "Success against mode coverage, over tasks", figures.headline(with_modes)),
+            ("aggregates", "Solved modes over tasks", comparison.aggregates(with_modes)),
+            ("profiles", "Performance profiles", comparison.profiles(with_modes)),
+            ("improvement", "Probability of improvement", comparison.improvement_map(with_modes)),
+        ]
+        pictures += [draw(figure, out / name, title, sources) for name, title, figure in made]
+    pictures.append(draw(diversity.speed(runs), out / "speed", "Time", sources))
+    rows = [
+        {"cells": list(map(str, row)), "task": row[0], "algo": row[1]}
+        for row in result.to_numpy().tolist()
+    ]
+    return {
+        "table": {"columns": list(result.columns), "rows": rows},
+        "overview": [picture for picture in pictures if picture],
+    }
 
 
 def block(
     task: str, runs: list[RunRecord], frame: pd.DataFrame, out: Path, blocked: bool
-) -> dict[str, str]:
-    """Return one task's figures."""
-    pictures = {"task": task, "curves": "", "paths": "", "exploration": ""}
+) -> list[Picture]:
+    """Return one task's figures; what its records do not hold is left out."""
+    sources = [str(run.path) for run in runs]
+    made: list[tuple[str, str, Figure | None]] = []
+    maze = any(run.facts["task_info"].get("layout") for run in runs)
+    if maze:
+        made.append(("paths", "Paths of the last evaluation", figures.path_map(runs, frame)))
     if not blocked:
-        pictures["curves"] = embed(figures.curves(frame), out / f"{task}-curves")
-    if any(run.facts["task_info"].get("layout") for run in runs):
-        pictures["paths"] = embed(figures.path_map(runs, frame), out / f"{task}-paths")
-        if any((run.path / "exploration.npz").exists() for run in runs):
-            name = out / f"{task}-exploration"
-            pictures["exploration"] = embed(figures.exploration(runs), name)
-    return pictures
+        made.append(("curves", "Over training", figures.curves(frame)))
+    made += [
+        ("survival", "When modes were found, kept and lost", diversity.survival(runs, frame)),
+        ("modes", "Which modes the policy takes by itself", diversity.by_mode(runs)),
+        ("control", "Commanded and obtained modes", diversity.control(runs, frame)),
+    ]
+    if maze and any((run.path / "exploration.npz").exists() for run in runs):
+        made.append(("exploration", "Where training went", figures.exploration(runs)))
+    for algo in sorted({run.facts["algo"] for run in runs}):
+        first = next(run for run in runs if run.facts["algo"] == algo)
+        made.append((f"values-{algo}", f"Q-functions of {algo}", diversity.value_maps(first)))
+        made.append((f"clusters-{algo}", f"Clusters of {algo}", diversity.cluster_tree(first)))
+    drawn = [draw(figure, out / f"{task}-{name}", title, sources) for name, title, figure in made]
+    return [picture for picture in drawn if picture]
 
 
-def embed(figure: Figure, path: Path) -> str:
-    """Save a figure as PNG and PDF; return an <img> that holds the PNG."""
-    figure.savefig(path.with_name(path.name + ".pdf"), dpi=200)
+def draw(figure: Figure | None, path: Path, title: str, records: list[str]) -> Picture | None:
+    """Save a figure as PNG, SVG and PDF; return it for the page, or None for none."""
+    if figure is None:
+        return None
+    for suffix in ("svg", "pdf"):
+        figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160)
-    path.with_name(path.name + ".png").write_bytes(buffer.getvalue())
-    code = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{html.escape(path.name)}" src="data:image/png;base64,{code}">'
+    figure.savefig(buffer, format="png", dpi=144)
+    path.with_name(f"{path.name}.png").write_bytes(buffer.getvalue())
+    return Picture(path.name, title, base64.b64encode(buffer.getvalue()).decode(), records)
+
+
+def chart_data(frame: pd.DataFrame) -> str:
+    """Return what the page's own chart needs as JSON: one entry per run and protocol."""
+    colors = {algo: to_hex(color) for algo, color in
+              algo_colors(sorted(frame["algo"].unique())).items()}  # fmt: skip
+    keys = ["experiment", "task", "algo", "seed", "protocol"]
+    lines = []
+    for key, part in frame.sort_values("env_steps").groupby(keys):
+        line: dict[str, Any] = dict(zip(keys, key, strict=True))
+        line["seed"] = int(line["seed"])
+        line["env_steps"] = part["env_steps"].astype(int).tolist()
+        for metric in HOVERED:
+            line[metric] = [None if math.isnan(v) else round(float(v), 4) for v in part[metric]]
+        lines.append(line)
+    # inside a <script> element "</" would end it
+    return json.dumps({"lines": lines, "colors": colors}).replace("</", "<\\/")
 
 
 def manifest(runs: list[RunRecord]) -> str:
@@ -128,6 +239,7 @@ def manifest(runs: list[RunRecord]) -> str:
             "minutes": f"{sum(r.facts.get('seconds', {}).values()) / 60:.1f}",
             "revision": r.facts.get("git"), "settings": r.facts.get("digest"),
             **{key: r.facts.get("versions", {}).get(key) for key in ("torch", "mujoco")},
+            "record": html.escape(str(r.path)),
         }
         for r in runs
     ]  # fmt: skip

@@ -90,6 +90,14 @@ def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     return (scores[..., None] > thresholds).mean(axis=(-3, -2))
 
 
+def performance_profile_draws(
+    scores: np.ndarray, thresholds: np.ndarray, *, rng: np.random.Generator, draws: int = 500
+) -> np.ndarray:
+    """Return bootstrap draws of the performance profile, (draws, thresholds)."""
+    drawn = resample(scores, draws, rng)
+    return np.stack([(drawn > t).mean(axis=(-2, -1)) for t in thresholds], axis=1)
+
+
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
     """Return P(X > Y) + P(X = Y) / 2, averaged over tasks (Mann and Whitney).
 

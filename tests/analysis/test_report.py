@@ -1,6 +1,10 @@
 """From records to a page, on records made here."""
 
+import html
 import json
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -52,10 +56,14 @@ def test_from_records_to_one_self_contained_page(tmp_path):
     make_run(tmp_path, "beta", 9, status="failed")
     page = report.write(tmp_path, tmp_path / "out").read_text()
     assert page.count("data:image/png;base64") >= 3
-    assert "http://" not in page and "https://" not in page and "<script" not in page
+    own = page[: page.index("<script>")]  # what follows is the bundled library and the chart
+    assert not re.search(r"(src|href)=['\"](https?:)?//", own), "the page loads something"
+    assert not re.search(r"<script[^>]+src", page), "the page loads a script"
+    assert page.count("<script") == 2 and '"algo": "beta"' in page
     assert "failed" in page and "it broke" in page
     for name in ("headline.pdf", "maze-v1-paths.png", "maze-v1-curves.png", "table.csv",
-                 "table.md", "table.tex"):  # fmt: skip
+                 "table.md", "table.tex", "maze-v1-survival.svg", "maze-v1-control.pdf",
+                 "profiles.png", "improvement.png", "aggregates.svg", "speed.png"):  # fmt: skip
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
@@ -91,3 +99,38 @@ def test_damaged_and_foreign_files_are_named_and_passed_over(tmp_path):
     with pytest.warns(UserWarning, match="passed over"):
         frame = load_results(tmp_path)
     assert set(frame["algo"]) == {"alpha"}
+
+
+def test_the_page_works_in_a_browser(tmp_path):
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium here")
+    for seed in range(2):
+        make_run(tmp_path, "alpha", seed)
+        make_run(tmp_path, "beta", seed, shares=(1.0, 0.0))
+    page = report.write(tmp_path, tmp_path / "out")
+    probe = """<script>
+      addEventListener("load", () => {
+        const lines = () => document.querySelectorAll("#chart .scatterlayer .trace").length;
+        const rows = () => document.querySelectorAll("tr[data-task]:not([hidden])").length;
+        const all = [lines(), rows()];
+        document.querySelector("#filters input[value=beta]").click();
+        const fewer = [lines(), rows()];
+        document.querySelector("#filters input[value='maze-v1']").click();
+        const hidden = document.querySelectorAll("section[hidden]").length;
+        document.title = JSON.stringify({all, fewer, hidden, errors: window.errors});
+      });</script>"""
+    caught = "<script>window.errors = []; onerror = (m) => errors.push(m);</script>"
+    page.write_text(page.read_text().replace("<title>", caught + "<title>", 1) + probe)
+    shown = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000",
+         "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    title = re.search("<title>(.*?)</title>", shown.stdout)
+    assert title is not None
+    assert json.loads(html.unescape(title[1])) == {
+        "all": [4, 4], "fewer": [2, 2], "hidden": 1, "errors": []
+    }  # fmt: skip
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -1,0 +1,83 @@
+"""The life of modes and the comparisons over tasks, against numbers worked by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from bench.analysis import comparison, diversity, stats
+from bench.analysis.load import load_results, read_runs
+from test_report import make_run
+
+
+def test_control_matrix_by_hand(tmp_path):
+    place = make_run(tmp_path)
+    table = pd.read_parquet(place / "episodes.parquet")
+    last = (table["env_steps"] == 400) & (table["commanded"] == 1)
+    where = table.index[last]
+    table.loc[where[:5], ["success", "mode"]] = [False, -1]  # 5 of 20 fail, 5 go elsewhere
+    table.loc[where[5:10], "mode"] = 2
+    table.to_parquet(place / "episodes.parquet")
+    (run,) = read_runs(tmp_path)
+    np.testing.assert_allclose(diversity.control_matrix(run), [[1, 0, 0, 0], [0, 0.5, 0.25, 0.25]])
+
+
+def test_a_mode_lives_from_found_to_lost():
+    at = np.array([10, 20, 30, 40, 50])
+    assert diversity.spans(np.array([0, 1, 1, 0, 1], bool), at) == [(20, 40), (50, 50)]
+    assert diversity.spans(np.zeros(5, bool), at) == []
+    assert diversity.spans(np.ones(5, bool), at) == [(10, 50)]
+
+
+def test_presence_needs_two_episodes_and_a_share(tmp_path):
+    place = make_run(tmp_path, shares=(1.0, 0.0))
+    table = pd.read_parquet(place / "episodes.parquet")
+    late = table.index[(table["env_steps"] == 400) & (table["protocol"] == "sampled")]
+    table.loc[late[:1], "mode"] = 1  # one episode is not enough
+    table.to_parquet(place / "episodes.parquet")
+    (run,) = read_runs(tmp_path)
+    free = diversity.presence(run, "sampled")
+    assert free["A1"].all() and not free["A2"].any()
+    assert diversity.presence(run, "commanded").to_numpy().all()
+
+
+def test_only_tasks_that_all_have_done_are_compared():
+    def rows(algo, task, values):
+        return [
+            {"experiment": "e", "algo": algo, "task": task, "seed": s, "protocol": "sampled",
+             "env_steps": 1, "family": "f", "budget": "b", "preset": "p", "status": "done",
+             "mujoco": "4", "score": v} for s, v in enumerate(values)
+        ]  # fmt: skip
+
+    frame = pd.DataFrame(
+        rows("a", "x", [1.0, 0.5]) + rows("b", "x", [0.5, 0.0]) + rows("a", "y", [1.0, 1.0])
+    )
+    tasks, scores = comparison.matrices(frame, "score")
+    assert tasks == ["x"] and scores["a"].tolist() == [[1.0], [0.5]]
+    table = comparison.improvement(frame, "score")
+    assert table.loc["a", "b"] == pytest.approx(0.875)  # of 4 pairs, 3 wins and a tie
+    assert table.loc["b", "a"] == pytest.approx(0.125)
+
+
+def test_profile_draws_are_around_the_profile():
+    rng = np.random.default_rng(0)
+    scores, at = rng.random((10, 4)), np.linspace(0, 1, 5)
+    drawn = stats.performance_profile_draws(scores, at, rng=rng, draws=2000)
+    assert drawn.shape == (2000, 5)
+    exact = stats.performance_profile(scores, at)
+    np.testing.assert_allclose(drawn.mean(axis=0), exact, atol=0.02)
+
+
+def test_values_and_clusters_are_drawn_where_recorded(tmp_path):
+    place = make_run(tmp_path)
+    (run,) = read_runs(tmp_path)
+    assert diversity.value_maps(run) is None and diversity.cluster_tree(run) is None
+    np.savez(place / "values.npz", values=np.random.default_rng(0).random((3, 5, 5)),
+             extent=[-10, 10, -10, 10])  # fmt: skip
+    np.savez(place / "clusters.npz", linkage=[[0, 1, 0.5, 2], [2, 3, 3.0, 3]], labels=[0, 0, 1],
+             threshold=2.5)  # fmt: skip
+    figure = diversity.value_maps(run)
+    assert figure is not None and [a.get_title() for a in figure.axes[:3]] == [
+        "explore", "mode 0", "mode 1"
+    ]  # fmt: skip
+    tree = diversity.cluster_tree(run)
+    assert tree is not None and "3 successes in 2 clusters" in tree.axes[0].get_title()
+    assert load_results(tmp_path)["task"].eq("maze-v1").all()
