@@ -115,8 +115,9 @@ def improvement_map(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure
     for i in range(len(table)):
         for j in range(len(table)):
             if i != j:
-                axes.text(j, i, f"{float(values[i, j]):.2f}", ha="center", va="center", fontsize=7.5,
-                          color="white" if abs(values[i, j] - 0.5) > 0.3 else INK)  # fmt: skip
+                value = float(values[i, j])
+                color = "white" if abs(value - 0.5) > 0.3 else INK
+                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=color)
     axes.set_xticks(range(len(table)), table.columns, rotation=45, ha="right")
     axes.set_yticks(range(len(table)), table.index)
     axes.set_title(f"P(row > column), {metric.replace('_', ' ')}")
