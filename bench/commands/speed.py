@@ -25,7 +25,7 @@ from bench.errors import UsageError
 from bench.settings import cores
 from bench.words import parse, whole
 
-TASKS = ("pointmaze-v3", "antmaze-v1")
+TASKS = ("pointmaze-v3", "antmaze-v1", "reach")  # one per family; the first is learned on
 ROUNDS = 5  # each way of stepping in turn, so that noise hits both alike
 
 
