@@ -8,7 +8,8 @@ code, settings where they are choices (`preset=paper` has the code's):
  2. `normalize_weights`: weights are divided by their mean over the batch; where returns are sparse
     all weights are nearly 0 and the actor would not learn.
  3. 16 candidates instead of 64, and five denoising steps instead of 20: 64 x 20 network calls per
-    row take nearly all of the time. The clean action is predicted (`actor.predict`).
+    row take nearly all of the time. The suite's preset predicts the noise, as the code does: an
+    untrained prediction of the clean action hardly varies, and leaves nothing to choose from.
  4. An average of the actor acts (`ema`).
  5. `act_candidates`: evaluation takes one plain sample; the code takes the best of 32.
 """

@@ -204,7 +204,7 @@ def test_ppo_leaves_random_play_out_of_its_loss():
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["equal", "lopsided"])
 def test_ddiffpg_has_equal_shares_whatever_the_replay_holds(case):
-    mass, _ = shares("ddiffpg", case, 1500)
+    mass, _ = shares("ddiffpg", case, 1000)
     assert min(mass) >= 0.05 and max(mass) < 3 * min(mass)
 
 
