@@ -18,6 +18,7 @@ from bench.analysis.style import (
     new_figure,
 )
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
@@ -56,13 +57,19 @@ def draw_paths(axes: Axes, run: RunRecord, protocol: str, legend: bool = True) -
         draw_maze(axes, info["layout"], info["cell"])
     episodes = run.last(protocol)
     order = episodes.sort_values("mode", kind="stable")
-    for (_, row), path in zip(order.iterrows(), run.paths(order.index), strict=True):
-        mode = int(row["mode"])
-        axes.plot(
-            path[:, 0], path[:, 1], color=mode_color(mode, num_modes),
-            lw=0.5 if mode < 0 else 0.8, alpha=0.35 if mode < 0 else 0.55,
-            zorder=2 if mode < 0 else 3, rasterized=True,
+    modes = order["mode"].to_numpy()
+    paths = run.paths(order.index)
+    for mode in np.unique(modes):
+        lost = mode < 0
+        axes.add_collection(
+            LineCollection(
+                [path[:, :2] for path, own in zip(paths, modes == mode, strict=True) if own],
+                colors=[mode_color(int(mode), num_modes)], linewidths=0.5 if lost else 0.8,
+                alpha=0.35 if lost else 0.55, zorder=2 if lost else 3, rasterized=True,
+            )
         )  # fmt: skip
+    if not info.get("layout"):
+        axes.autoscale()
     if legend:
         handles = [
             Line2D([], [], color=mode_color(int(mode), num_modes), lw=2,

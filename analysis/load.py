@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from bench.analysis import metrics
 
 LAST = 3  # evaluations whose mean is a run's score
 KEYS = ["experiment", "task", "family", "algo", "seed", "budget", "preset", "status"]
+EPISODES = ["env_steps", "protocol", "commanded", "episode", "return", "length", "success", "mode",
+            "mode_name"]  # fmt: skip
+STEPS_APART = 0.01  # share by which the last evaluations of comparable runs may be apart
+READERS = 2  # threads
 
 
 @dataclass
@@ -34,6 +43,16 @@ class RunRecord:
         """Names of the task's modes."""
         return list(self.facts.get("task_info", {}).get("modes", []))
 
+    @property
+    def steps(self) -> int:
+        """Env steps so far: of run.json, or of progress.jsonl where that is further."""
+        known = int(self.facts.get("env_steps") or 0)
+        try:
+            lines = (self.path / "progress.jsonl").read_text().splitlines()
+            return max(known, int(json.loads(lines[-1])["env_steps"]))
+        except (OSError, ValueError, LookupError, TypeError):
+            return known
+
     def last(self, protocol: str) -> pd.DataFrame:
         """Return the episodes of the last evaluation by a protocol."""
         if self.episodes.empty:
@@ -43,26 +62,74 @@ class RunRecord:
 
     def paths(self, rows: pd.Index) -> list[np.ndarray]:
         """Return the paths (T, P) in m of episodes, by their row numbers."""
-        with np.load(self.path / "paths.npz") as stored:
+        with arrays(self.path / "paths.npz") as stored:
             points, offsets, scale = stored["points"], stored["offsets"], float(stored["scale"])
+            if len(rows) and max(rows) + 1 >= len(offsets):
+                raise ValueError(f"holds {len(offsets) - 1} paths, fewer than episodes.parquet")
         return [points[offsets[i] : offsets[i + 1]] * scale for i in rows]
+
+
+@contextlib.contextmanager
+def arrays(path: Path) -> Iterator[Any]:
+    """Open an .npz.
+
+    Raises:
+        ValueError: naming it, if it cannot be read or lacks an array.
+    """
+    try:
+        with np.load(path) as stored:
+            yield stored
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_runs(results: str | Path) -> list[RunRecord]:
     """Return all runs below a folder, sorted by place; warns of files that cannot be read."""
-    runs = []
-    for place in sorted(Path(results).rglob("run.json")):
+
+    def attempt(place: Path) -> RunRecord | str:
         try:
-            facts = json.loads(place.read_text())
-            if not isinstance(facts, dict) or not {"algo", "task", "seed"} <= facts.keys():
-                raise ValueError("not the record of a run")
-            table = place.parent / "episodes.parquet"
-            episodes = pd.read_parquet(table) if table.exists() else pd.DataFrame()
-        except (OSError, ValueError) as error:
-            warnings.warn(f"passed over {place}: {error}", stacklevel=2)
-            continue
-        runs.append(RunRecord(place.parent, facts, episodes))
-    return runs
+            return read_run(place)
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            return f"passed over {place}: {error}"
+
+    with ThreadPoolExecutor(READERS) as pool:
+        tried = list(pool.map(attempt, sorted(Path(results).rglob("run.json"))))
+    for one in tried:
+        if isinstance(one, str):
+            warnings.warn(one, stacklevel=2)
+    return [one for one in tried if isinstance(one, RunRecord)]
+
+
+def read_run(place: Path) -> RunRecord:
+    """Return the run whose run.json this is; what it may lack is filled in.
+
+    Raises:
+        ValueError: if it, or its episodes.parquet, is not what its name says.
+        OSError: if it cannot be read.
+    """
+    facts = json.loads(place.read_text())
+    if not isinstance(facts, dict) or not {"algo", "task", "seed"} <= facts.keys():
+        raise ValueError("not the record of a run")
+    facts |= {"algo": str(facts["algo"]), "task": str(facts["task"]), "seed": int(facts["seed"])}
+    empty = {"experiment": "", "family": "", "status": "unknown", "seconds": {}, "versions": {},
+             "task_info": {}}  # fmt: skip
+    for key, default in empty.items():
+        facts[key] = facts.get(key) or default
+        if type(facts[key]) is not type(default):
+            raise ValueError(f"{key} is {facts[key]!r}")
+    table = place.with_name("episodes.parquet")
+    if not table.exists():
+        return RunRecord(place.parent, facts)
+    try:
+        episodes = pq.ParquetFile(table).read(use_threads=False).to_pandas()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{table.name}: {error}") from None
+    if missing := [name for name in EPISODES if name not in episodes]:
+        raise ValueError(f"{table.name} lacks {', '.join(missing)}")
+    labels, top = episodes["mode"].to_numpy(), len(facts["task_info"].get("modes", []))
+    if len(labels) and top and (labels.min() < -1 or labels.max() > top):
+        raise ValueError(f"{table.name} has labels outside -1..{top}")
+    return RunRecord(place.parent, facts, episodes)
 
 
 def load_results(results: str | Path) -> pd.DataFrame:
@@ -77,25 +144,32 @@ def load_results(results: str | Path) -> pd.DataFrame:
 
 def table(runs: list[RunRecord]) -> pd.DataFrame:
     """Return the evaluations of runs, one row each."""
-    rows = []
+    parts: list[dict[str, Any]] = []
     for run in runs:
-        facts, num_modes = run.facts, len(run.modes)
+        if run.episodes.empty:
+            continue
+        facts, num_modes, own = run.facts, len(run.modes), run.episodes
         fixed = {key: facts.get(key) for key in KEYS} | {
             "mujoco": facts.get("versions", {}).get("mujoco"),
             "target_env_steps": facts.get("target_env_steps"),
             "minutes": sum(facts.get("seconds", {}).values()) / 60,
             "num_modes": num_modes,
         }
-        if run.episodes.empty:
-            continue
-        for (steps, protocol), part in run.episodes.groupby(["env_steps", "protocol"]):
-            scores = metrics.evaluation(
-                part["mode"].to_numpy(), part["success"].fillna(False).to_numpy(bool),
-                part["return"].to_numpy(), part["length"].to_numpy(),
-                part["commanded"].to_numpy(), num_modes,
-            )  # fmt: skip
-            rows.append(fixed | {"env_steps": steps, "protocol": protocol} | scores)
-    return pd.DataFrame(rows)
+        codes, protocols = pd.factorize(own["protocol"], sort=True)
+        key = own["env_steps"].to_numpy(np.int64) * len(protocols) + codes
+        keys, group = np.unique(key, return_inverse=True)
+        scores = metrics.evaluations(
+            group, own["mode"].to_numpy(), own["success"].eq(True).to_numpy(),
+            own["return"].to_numpy(float), own["length"].to_numpy(float),
+            own["commanded"].to_numpy(), num_modes,
+        )  # fmt: skip
+        columns = {"env_steps": (keys // len(protocols)).tolist(),
+                   "protocol": [protocols[i] for i in keys % len(protocols)]}  # fmt: skip
+        columns |= {name: values.tolist() for name, values in scores.items()}
+        parts.append({name: [value] * len(keys) for name, value in fixed.items()} | columns)
+    if not parts:
+        return pd.DataFrame()
+    return pd.DataFrame({name: [v for part in parts for v in part[name]] for name in parts[0]})
 
 
 def final_scores(frame: pd.DataFrame) -> pd.DataFrame:
@@ -109,6 +183,25 @@ def final_scores(frame: pd.DataFrame) -> pd.DataFrame:
     return means.reset_index()
 
 
+def finished(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the evaluations of runs that are done: only those have a score to compare."""
+    return frame[frame["status"] == "done"] if len(frame) else frame
+
+
+def tell_apart(runs: list[RunRecord]) -> list[RunRecord]:
+    """Return runs whose algorithms carry their experiment's name where several would be pooled."""
+    homes: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        homes.setdefault((run.facts["task"], run.facts["algo"]), set())
+        homes[run.facts["task"], run.facts["algo"]].add(run.facts["experiment"])
+    several = {algo for (_, algo), names in homes.items() if len(names) > 1}
+    return [
+        RunRecord(run.path, run.facts | {"algo": f"{run.facts['algo']} ({run.facts['experiment']})"},
+                  run.episodes) if run.facts["algo"] in several else run
+        for run in runs
+    ]  # fmt: skip
+
+
 def refusals(frame: pd.DataFrame) -> list[str]:
     """Return why runs of a task must not be compared; empty if they may be."""
     found = []
@@ -117,4 +210,13 @@ def refusals(frame: pd.DataFrame) -> list[str]:
             values = sorted(map(str, part[column].dropna().unique()))
             if len(values) > 1:
                 found.append(f"{task}: runs differ in {column}: {', '.join(values)}")
+        for algo, own in part.groupby("algo"):
+            presets = sorted(map(str, own["preset"].dropna().unique()))
+            if len(presets) > 1:
+                found.append(f"{task}: seeds of {algo} differ in preset: {', '.join(presets)}")
+        done = finished(part)
+        ends = done.groupby(["experiment", "algo", "seed"])["env_steps"].max()
+        if len(ends) and ends.min() < (1 - STEPS_APART) * ends.max():
+            found.append(f"{task}: last evaluations differ in env_steps: "
+                         f"{ends.min():,} to {ends.max():,}")  # fmt: skip
     return found

@@ -21,25 +21,24 @@ def modes_found(mode: np.ndarray, num_modes: int) -> int:
     return int((counts(mode, num_modes) >= needed).sum())
 
 
-def entropy(n: np.ndarray) -> float:
-    """Return the entropy of counts (K,) in nats, corrected by Miller and Madow, at most log K.
+def entropy(n: np.ndarray) -> np.ndarray:
+    """Return the entropy of counts (..., K) in nats, corrected by Miller and Madow, at most log K.
 
     The plain estimate is low: with 8 equal modes, 10 episodes give 0.80 of the truth. The
-    correction adds (modes seen - 1) / 2n.
+    correction adds (modes seen - 1) / 2n. Fewer than two counts have an entropy of 0.
     """
-    total = n.sum()
-    if total < 2:
-        return 0.0
-    p = n[n > 0] / total
-    corrected = -(p * np.log(p)).sum() + (len(p) - 1) / (2 * total)
-    return float(min(corrected, np.log(len(n))))
+    total = n.sum(axis=-1)
+    p = n / np.maximum(total, 1)[..., None]
+    plain = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
+    corrected = plain + ((n > 0).sum(axis=-1) - 1) / (2 * np.maximum(total, 1))
+    return np.where(total < 2, 0.0, np.minimum(corrected, np.log(n.shape[-1])))
 
 
 def mode_entropy(mode: np.ndarray, num_modes: int) -> float:
     """Return the entropy over named successes as a share of log K; NaN for K < 2."""
     if num_modes < 2:
         return float("nan")
-    return entropy(counts(mode, num_modes)) / float(np.log(num_modes))
+    return float(entropy(counts(mode, num_modes)) / np.log(num_modes))
 
 
 def effective_modes(mode: np.ndarray, num_modes: int) -> float:
@@ -49,7 +48,7 @@ def effective_modes(mode: np.ndarray, num_modes: int) -> float:
 
 
 def control(commanded: np.ndarray, mode: np.ndarray, num_modes: int) -> tuple[float, int]:
-    """Return how well commands are followed.
+    """Return how well commands are followed in one evaluation.
 
     Args:
         commanded: (E,) the policy's mode that each episode was asked for.
@@ -61,19 +60,33 @@ def control(commanded: np.ndarray, mode: np.ndarray, num_modes: int) -> tuple[fl
         over commands; and how many named modes are the usual result of some command that
         succeeds in that mode at least half of the time.
     """
-    shares, reached = [], set()
-    for command in np.unique(commanded):
-        labels = mode[commanded == command]
-        won = labels[labels >= 0]
-        if not len(won):
-            shares.append(0.0)
-            continue
-        usual = int(np.bincount(won).argmax())
-        share = float((labels == usual).mean())
-        shares.append(share)
-        if usual < num_modes and share >= 0.5:
-            reached.add(usual)
-    return (float(np.mean(shares)) if shares else float("nan")), len(reached)
+    share, reached = controls(np.zeros(len(mode), int), commanded, mode, num_modes, 1)
+    return float(share[0]), int(reached[0])
+
+
+def controls(
+    group: np.ndarray, commanded: np.ndarray, mode: np.ndarray, num_modes: int, groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `control` does, for each of G evaluations: (G,) and (G,).
+
+    Args:
+        group: (E,) which evaluation an episode is of.
+        commanded: (E,).
+        mode: (E,) labels.
+        num_modes: K.
+        groups: G.
+    """
+    commands, command = np.unique(commanded, return_inverse=True)
+    tally = np.zeros((groups, len(commands), num_modes + 2), int)  # failures last
+    np.add.at(tally, (group, command, mode), 1)
+    episodes = tally.sum(axis=-1)
+    won = tally[..., :-1]
+    share = won.max(axis=-1) / np.maximum(episodes, 1)  # (G, C)
+    usual = won.argmax(axis=-1)
+    asked = (episodes > 0).sum(axis=-1)
+    mean = np.where(asked > 0, share.sum(axis=-1) / np.maximum(asked, 1), np.nan)
+    steady = (share >= 0.5)[..., None] & (usual[..., None] == np.arange(num_modes))
+    return mean, steady.any(axis=-2).sum(axis=-1)
 
 
 def evaluation(
@@ -88,25 +101,61 @@ def evaluation(
 
     Those of modes are NaN for a task without any, those of control where nothing was commanded.
     """
-    nan = float("nan")
+    group = np.zeros(len(mode), int)
+    scores = evaluations(group, mode, success, returns, lengths, commanded, num_modes)
+    return {name: float(values[0]) for name, values in scores.items()}
+
+
+def evaluations(
+    group: np.ndarray,
+    mode: np.ndarray,
+    success: np.ndarray,
+    returns: np.ndarray,
+    lengths: np.ndarray,
+    commanded: np.ndarray,
+    num_modes: int,
+) -> dict[str, np.ndarray]:
+    """Return all metrics of G evaluations at once, each (G,).
+
+    Args:
+        group: (E,) which evaluation an episode is of, 0..G-1, none of them empty.
+        mode: (E,) labels.
+        success: (E,) bool.
+        returns: (E,).
+        lengths: (E,).
+        commanded: (E,) the mode that was asked for, -1 for none.
+        num_modes: K.
+    """
+    episodes = np.bincount(group)
+    groups, unknown = len(episodes), np.full(len(episodes), np.nan)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(group, weights=values, minlength=groups) / episodes
+
     scores = {
-        "episodes": float(len(mode)),
-        "return": float(returns.mean()),
-        "length": float(lengths.mean()),
-        "success": float(success.mean()) if num_modes else nan,
+        "episodes": episodes.astype(float),
+        "return": mean(returns),
+        "length": mean(lengths),
+        "success": mean(success) if num_modes else unknown,
     }
-    found = modes_found(mode, num_modes)
-    effective = effective_modes(mode, num_modes)
-    of_modes = {
-        "modes_found": float(found),
-        "mode_coverage": found / max(num_modes, 1),
-        "mode_entropy": mode_entropy(mode, num_modes),
-        "effective_modes": effective,
-        "solved_modes": scores["success"] * effective / max(num_modes, 1),
-        "coverage_return": scores["return"] * found / max(num_modes, 1),
-    }
-    scores |= of_modes if num_modes else dict.fromkeys(of_modes, nan)
-    follows, reached = nan, nan
-    if num_modes and (commanded >= 0).any():
-        follows, reached = control(commanded, mode, num_modes)
-    return scores | {"control_success": follows, "reachable_modes": float(reached)}
+    names = ("modes_found", "mode_coverage", "mode_entropy", "effective_modes", "solved_modes",
+             "coverage_return", "control_success", "reachable_modes")  # fmt: skip
+    if not num_modes:
+        return scores | dict.fromkeys(names, unknown)
+    tally = np.zeros((groups, num_modes + 2), int)  # others, then failures last
+    np.add.at(tally, (group, mode), 1)
+    named, won = tally[:, :num_modes], tally[:, :-1].sum(axis=-1)
+    needed = np.maximum(MIN_COUNT, MIN_SHARE * won)
+    found = (named >= needed[:, None]).sum(axis=-1)
+    nats = entropy(named)
+    effective = np.where(named.sum(axis=-1) > 0, np.exp(nats), 0.0)
+    told = mean(commanded >= 0) > 0
+    follows, reached = unknown, unknown
+    if told.any():
+        share, count = controls(group, commanded, mode, num_modes, groups)
+        follows, reached = np.where(told, share, np.nan), np.where(told, count, np.nan)
+    found_share = found / num_modes
+    values = (found, found_share, nats / np.log(num_modes) if num_modes > 1 else unknown, effective,
+              scores["success"] * effective / num_modes, scores["return"] * found_share, follows,
+              reached)  # fmt: skip
+    return scores | {k: np.asarray(v, float) for k, v in zip(names, values, strict=True)}

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import math
+import os
 import shlex
 import warnings
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from bench.analysis import comparison, diversity, figures, stats, tables
 from bench.analysis.load import LAST, RunRecord, read_runs, refusals
 from bench.analysis.load import table as evaluations
 from bench.analysis.style import algo_colors
+from joblib import Parallel, delayed
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 from rich.table import Table
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
+PARALLEL = 50  # runs beyond which tasks are drawn side by side
 HOVERED = {  # metrics that the page's own chart can show
     "success": "success rate",
     "solved_modes": "solved modes",
@@ -102,12 +105,17 @@ def write(
         comparable = frame[~frame["task"].isin(blocked)]
         if not comparable.empty:
             page |= overview(runs, comparable, out)
-        page["blocks"] = [
-            {"task": task, "pictures": block(
-                str(task), [r for r in runs if r.facts["task"] == task], part, out, task in blocked
-            )}
+        parts = [
+            (str(task), [r for r in runs if r.facts["task"] == task], part, out, task in blocked)
             for task, part in frame.groupby("task")
-        ]  # fmt: skip
+        ]
+        # drawing is most of the time; a few tasks are drawn sooner than workers start
+        jobs = min(len(parts), os.cpu_count() or 1) if len(runs) > PARALLEL else 1
+        drawn = Parallel(n_jobs=jobs)(delayed(block)(*part) for part in parts)
+        page["blocks"] = [
+            {"task": part[0], "pictures": pictures}
+            for part, pictures in zip(parts, drawn, strict=True)
+        ]
         page |= {
             "tasks": sorted(frame["task"].unique()), "algos": sorted(frame["algo"].unique()),
             "chart": chart_data(frame), "plotly": get_plotlyjs(),
@@ -192,9 +200,11 @@ def block(
     if maze and any((run.path / "exploration.npz").exists() for run in runs):
         made.append(("exploration", "Where training went", figures.exploration(runs)))
     for algo in sorted({run.facts["algo"] for run in runs}):
-        first = next(run for run in runs if run.facts["algo"] == algo)
-        made.append((f"values-{algo}", f"Q-functions of {algo}", diversity.value_maps(first)))
-        made.append((f"clusters-{algo}", f"Clusters of {algo}", diversity.cluster_tree(first)))
+        own = [run for run in runs if run.facts["algo"] == algo]
+        maps = next(filter(None, map(diversity.value_maps, own)), None)  # of the first that has
+        tree = next(filter(None, map(diversity.cluster_tree, own)), None)
+        made.append((f"values-{algo}", f"Q-functions of {algo}", maps))
+        made.append((f"clusters-{algo}", f"Clusters of {algo}", tree))
     drawn = [draw(figure, out / f"{task}-{name}", title, sources) for name, title, figure in made]
     return [picture for picture in drawn if picture]
 
@@ -203,6 +213,8 @@ def draw(figure: Figure | None, path: Path, title: str, records: list[str]) -> P
     """Save a figure as PNG, SVG and PDF; return it for the page, or None for none."""
     if figure is None:
         return None
+    figure.draw_without_rendering()  # lays out
+    figure.set_layout_engine("none")  # once for all formats: it takes longer than drawing
     for suffix in ("svg", "pdf"):
         figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160)
     buffer = io.BytesIO()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 MODES = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]  # by index
 OTHER, FAILURE, WALL, INK = "#7a7a7a", "#c9c9c9", "#3b4252", "#222222"
+# Four from seaborn's "colorblind"; each other is the one farthest (CIE Lab, normal sight, protanopia
+# and deuteranopia by Machado et al. 2009) from all before it. The first 12 are 22 apart or more.
+ALGOS = ["#0173b2", "#d55e00", "#029e73", "#cc78bc", "#eecc00", "#003333", "#7766ff", "#553300",
+         "#33ee88", "#0000ff", "#221199", "#cc3344", "#446677", "#ddcccc", "#332266", "#ff77ff"]  # fmt: skip
+MARKERS = "osD^vP*Xp<>h"  # beside the colours, for those who see none
+_palette: ContextVar[tuple[str, ...]] = ContextVar("palette", default=())
 PROTOCOLS = {"sampled": "-", "commanded": "--", "random-start": ":"}
 
 STYLE: dict[str, Any] = {
@@ -28,11 +39,40 @@ STYLE: dict[str, Any] = {
 mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
-def algo_colors(algos: list[str]) -> dict[str, tuple[float, float, float]]:
+class Plot(Figure):
+    """A figure that knows the runs that it was drawn from."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.records: list[Path] = []
+
+
+@contextlib.contextmanager
+def palette(algos: Iterable[str]) -> Iterator[None]:
+    """Let every figure drawn within give these algorithms the same colours, whichever it shows."""
+    token = _palette.set(tuple(sorted(set(algos))))
+    try:
+        yield
+    finally:
+        _palette.reset(token)
+
+
+def places(algos: Iterable[str]) -> dict[str, int]:
+    """Return each algorithm's place in the sorted list of all of `palette`, or of these."""
+    known = _palette.get()
+    wanted = set(algos)
+    everything = known if wanted <= set(known) else sorted(wanted)
+    return {a: i for i, a in enumerate(everything) if a in wanted}
+
+
+def algo_colors(algos: Iterable[str]) -> dict[str, tuple[float, float, float]]:
     """Return one colour per algorithm, by its place in the sorted list of all."""
-    palette = sns.color_palette("colorblind")
-    order = (0, 3, 2, 4, 1, 5, 7, 8, 9, 6)  # the most distinct first
-    return {a: palette[order[i % len(order)]] for i, a in enumerate(sorted(algos))}
+    return {a: to_rgb(ALGOS[i % len(ALGOS)]) for a, i in places(algos).items()}
+
+
+def algo_markers(algos: Iterable[str]) -> dict[str, str]:
+    """Return one marker per algorithm, by its place in the sorted list of all."""
+    return {a: MARKERS[i % len(MARKERS)] for a, i in places(algos).items()}
 
 
 def mode_color(mode: int, num_modes: int) -> object:
@@ -42,6 +82,6 @@ def mode_color(mode: int, num_modes: int) -> object:
     return OTHER if mode >= num_modes else MODES[mode % len(MODES)]
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Plot:
     """Return an empty figure of a size in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Plot(figsize=(width, height), layout="constrained")

@@ -15,9 +15,11 @@ from bench.analysis.load import final_scores, load_results, refusals
 LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
 
 
-def make_run(root, algo="alpha", seed=0, budget="quick", shares=(0.5, 0.5), status="done"):
+def make_run(
+    root, algo="alpha", seed=0, budget="quick", shares=(0.5, 0.5), status="done", task="maze-v1"
+):
     """Write one run's records: two modes taken in the given shares, by two protocols."""
-    place = root / "exp" / "maze-v1" / algo / f"seed={seed}"
+    place = root / "exp" / task / algo / f"seed={seed}"
     place.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     rows, paths = [], []
@@ -39,7 +41,7 @@ def make_run(root, algo="alpha", seed=0, budget="quick", shares=(0.5, 0.5), stat
                         offsets=offsets, scale=np.array(0.01))  # fmt: skip
     facts = {
         "status": status, "error": "it broke" if status == "failed" else None, "seed": seed,
-        "experiment": "exp", "algo": algo, "task": "maze-v1", "family": "maze", "budget": budget,
+        "experiment": "exp", "algo": algo, "task": task, "family": "maze", "budget": budget,
         "preset": "suite", "env_steps": 400, "target_env_steps": 400, "updates": 1,
         "seconds": {"env": 30.0, "learner": 60.0, "eval": 30.0}, "versions": {"mujoco": "4.0.0"},
         "task_info": {"modes": ["A1", "A2"], "layout": LAYOUT, "cell": 4.0, "max_return": 10.0,
@@ -134,3 +136,16 @@ def test_the_page_works_in_a_browser(tmp_path):
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.mark.slow
+def test_a_large_suite_becomes_one_page(tmp_path):
+    tasks, algos, seeds = (f"maze-{i}" for i in range(12)), [f"algo-{i}" for i in range(12)], 10
+    for task in tasks:
+        for i, algo in enumerate(algos):
+            for seed in range(seeds):
+                make_run(tmp_path, algo, seed, shares=(i / 11, 1 - i / 11), task=task)
+    frame = load_results(tmp_path)
+    assert len(frame) == 12 * 12 * 10 * 8
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert page.count("<section") == 12
