@@ -233,9 +233,20 @@ def test_maxentdp_follows_heights_and_not_the_replay():
 
 
 @pytest.mark.slow
-def test_diffusion_ql_clones_without_q_and_collapses_with_it():
-    cloned, _ = shares("diffusion-ql", "lopsided", 1000, eta=0.0)
-    assert cloned[0] > 0.6 and min(cloned) > 0.01
+def test_diffusion_ql_without_q_clones_the_replay():
+    """Rare peaks come last: 1,000 updates gave them a fifth of their share, 2,500 over a half."""
+    entry = bench.algos.registry["diffusion-ql"]
+    algo = bandit.train(entry, "lopsided", 2500, changes={"eta": 0.0})
+    memory = algo.experience.replay
+    stored = bandit.measure(memory.fields["action"][: len(memory)])
+    cloned = bandit.measure(bandit.samples(algo))
+    assert abs(cloned["mode_0"] - stored["mode_0"]) < 0.12
+    for k in (1, 2, 3):
+        assert stored[f"mode_{k}"] / 3 < cloned[f"mode_{k}"] < 3 * stored[f"mode_{k}"]
+
+
+@pytest.mark.slow
+def test_diffusion_ql_collapses_with_q():
     climbed, _ = shares("diffusion-ql", "equal", 1000)
     assert sum(m >= 0.05 for m in climbed) <= 2
 
