@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,10 +196,11 @@ def tell_apart(runs: list[RunRecord]) -> list[RunRecord]:
         homes[run.facts["task"], run.facts["algo"]].add(run.facts["experiment"])
     several = {algo for (_, algo), names in homes.items() if len(names) > 1}
     return [
-        RunRecord(run.path, run.facts | {"algo": f"{run.facts['algo']} ({run.facts['experiment']})"},
-                  run.episodes) if run.facts["algo"] in several else run
+        replace(run, facts=run.facts | {"algo": "{algo} ({experiment})".format(**run.facts)})
+        if run.facts["algo"] in several
+        else run
         for run in runs
-    ]  # fmt: skip
+    ]
 
 
 def refusals(frame: pd.DataFrame) -> list[str]:

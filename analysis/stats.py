@@ -6,7 +6,7 @@ arXiv 2108.13264. Scores are (runs, tasks): every task resampled on its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -77,6 +77,43 @@ def interval(
     return float(low), float(high)
 
 
+def sample_efficiency(
+    curves: np.ndarray,
+    statistic: Statistic = iqm,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    draws: int = 1_000,
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """Return a statistic at every point of training and its interval.
+
+    Whole runs are resampled, so that the points of one run stay together.
+
+    Args:
+        curves: (runs, tasks, points), without NaN.
+        statistic: maps (..., runs, tasks) to (...).
+        rng: the only source of randomness.
+        level: nominal coverage, of each point on its own.
+        draws: bootstrap samples.
+
+    Returns:
+        (points,) and the lower and upper ends (points,), or None in their place for a single run.
+
+    Raises:
+        ValueError: if a score is missing.
+    """
+    if np.isnan(curves).any():
+        raise ValueError("curves contain NaN")
+    runs, tasks, points = curves.shape
+    centre = statistic(np.moveaxis(curves, -1, 0))
+    if runs < 2:
+        return centre, None
+    rows = rng.integers(runs, size=(draws, runs, tasks))
+    drawn = [statistic(curves[rows, np.arange(tasks), point]) for point in range(points)]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1)
+    return centre, (low, high)
+
+
 def coverage_note(runs: int) -> str:
     """Return what to print beside intervals of fewer than ten runs, or nothing."""
     if runs >= 10 or runs < 2:
@@ -108,3 +145,35 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
     above = x[:, None] > y[None]
     equal = x[:, None] == y[None]
     return float((above + 0.5 * equal).mean(axis=(0, 1)).mean())
+
+
+def improvement_interval(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    draws: int = 1_000,
+) -> tuple[float, float] | None:
+    """Return the interval of `probability_of_improvement`, both resampled; None for one run.
+
+    Args:
+        x: (runs, tasks).
+        y: (other runs, tasks).
+        rng: the only source of randomness.
+        level: nominal coverage.
+        draws: bootstrap samples.
+    """
+    if min(len(x), len(y)) < 2:
+        return None
+    ours, theirs = resample(x, draws, rng)[:, :, None], resample(y, draws, rng)[:, None]
+    values = ((ours > theirs) + 0.5 * (ours == theirs)).mean(axis=(1, 2, 3))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def improvements(scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the matrix of P(row > column), 0.5 on its diagonal, for scores (runs, tasks)."""
+    return np.array([
+        [probability_of_improvement(x, y) for y in scores.values()] for x in scores.values()
+    ])  # fmt: skip

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 
 MODES = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]  # by index
 OTHER, FAILURE, WALL, INK = "#7a7a7a", "#c9c9c9", "#3b4252", "#222222"
-# Four from seaborn's "colorblind"; each other is the one farthest (CIE Lab, normal sight, protanopia
-# and deuteranopia by Machado et al. 2009) from all before it. The first 12 are 22 apart or more.
+# Four from seaborn's "colorblind", then those farthest from all others in CIE Lab, to normal eyes,
+# in protanopia and in deuteranopia (Machado et al. 2009): tests/analysis/test_figures.py.
 ALGOS = ["#0173b2", "#d55e00", "#029e73", "#cc78bc", "#eecc00", "#003333", "#7766ff", "#553300",
-         "#33ee88", "#0000ff", "#221199", "#cc3344", "#446677", "#ddcccc", "#332266", "#ff77ff"]  # fmt: skip
+         "#33ee88", "#0000ff", "#221199", "#ddcccc", "#446677", "#cc3344", "#332266",
+         "#ff77ff"]  # fmt: skip
 MARKERS = "osD^vP*Xp<>h"  # beside the colours, for those who see none
 _palette: ContextVar[tuple[str, ...]] = ContextVar("palette", default=())
 PROTOCOLS = {"sampled": "-", "commanded": "--", "random-start": ":"}
