@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from bench.analysis.figures import draw_maze, median_run
-from bench.analysis.load import RunRecord
-from bench.analysis.metrics import MIN_COUNT, MIN_SHARE, counts
+from bench.analysis.load import RunRecord, arrays
+from bench.analysis.metrics import MIN_COUNT, MIN_SHARE
 from bench.analysis.style import INK, algo_colors, mode_color, new_figure
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
 ROW = 0.24  # inches per bar
+WIDEST = 4  # panels side by side
 
 
 def control_matrix(run: RunRecord) -> np.ndarray:
@@ -39,9 +40,14 @@ def control(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     chosen = per_algo([r for r in runs if not r.last("commanded").empty], frame, "commanded")
     if not chosen:
         return None
-    figure = new_figure(max(3.0 * len(chosen), 3.4), 3.0)
-    axes_row = np.atleast_1d(figure.subplots(1, len(chosen)))
-    for axes, run in zip(axes_row, chosen, strict=True):
+    columns = min(len(chosen), WIDEST)
+    rows = -(-len(chosen) // columns)
+    figure = new_figure(max(3.0 * columns, 3.4), 3.0 * rows)
+    figure.records = [run.path for run in chosen]
+    grid = np.ravel(figure.subplots(rows, columns))
+    for axes in grid[len(chosen) :]:
+        axes.set_axis_off()
+    for axes, run in zip(grid, chosen, strict=False):
         matrix = control_matrix(run)
         order = np.argsort(matrix.argmax(axis=1), kind="stable")
         axes.imshow(matrix[order], cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -74,14 +80,18 @@ def presence(run: RunRecord, protocol: str) -> pd.DataFrame:
     A mode is found with at least max(2, 5 % of the successes) episodes. Commanded, every command
     has few episodes, so two are enough.
     """
-    episodes = run.episodes[run.episodes["protocol"] == protocol]
-    rows = {}
-    for steps, part in episodes.groupby("env_steps"):
-        mode = part["mode"].to_numpy()
-        share = 0.0 if protocol == "commanded" else MIN_SHARE
-        needed = max(MIN_COUNT, share * int((mode >= 0).sum()))
-        rows[steps] = counts(mode, len(run.modes)) >= needed
-    return pd.DataFrame.from_dict(rows, orient="index", columns=run.modes, dtype=bool)
+    own = run.episodes
+    if own.empty:
+        return pd.DataFrame(columns=run.modes, dtype=bool)
+    chosen = (own["protocol"] == protocol).to_numpy()
+    mode = own["mode"].to_numpy()[chosen]
+    at, group = np.unique(own["env_steps"].to_numpy()[chosen], return_inverse=True)
+    tally = np.zeros((len(at), len(run.modes) + 2), int)  # others, then failures last
+    np.add.at(tally, (group, mode), 1)
+    share = 0.0 if protocol == "commanded" else MIN_SHARE
+    needed = np.maximum(MIN_COUNT, share * tally[:, :-1].sum(axis=1))
+    found = tally[:, : len(run.modes)] >= needed[:, None]
+    return pd.DataFrame(found, index=at, columns=run.modes)
 
 
 def spans(present: np.ndarray, at: np.ndarray) -> list[tuple[float, float]]:
@@ -119,6 +129,7 @@ def survival(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
         return None
     bars = len(chosen[0].modes) * len(chosen)
     figure = new_figure(7.5, ROW * bars + 0.9)
+    figure.records = [run.path for run in chosen]
     grid = np.atleast_1d(figure.subplots(len(chosen), 1, sharex=True))
     for axes, run in zip(grid, chosen, strict=True):
         free, told = presence(run, "sampled"), presence(run, "commanded")
@@ -134,10 +145,41 @@ def survival(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
                               color=color, lw=1.4)  # fmt: skip
         axes.set_yticks(range(len(run.modes)), run.modes)
         axes.set_ylim(len(run.modes) - 0.4, -0.6)
-        axes.set_xlim(0, (free.index.max() if len(free) else 1) / 1e6)
         axes.set_title(f"{run.facts['algo']}, seed {run.facts['seed']}", loc="left")
+    ends = [run.facts.get("target_env_steps") or run.episodes["env_steps"].max() for run in chosen]
+    grid[-1].set_xlim(0, max(ends) / 1e6)
     grid[-1].set_xlabel("env steps (million)")
     return figure
+
+
+def survival_table(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return when each mode was first found and whether it was lost, sampled, over seeds.
+
+    A mode is lost where the last evaluation lacks it though an earlier one had it. The env steps
+    are those of the seed in the middle (the lower of two).
+    """
+    lives: dict[tuple[str, str, str], list[tuple[float | None, float | None]]] = {}
+    for run in (r for r in runs if r.modes and not r.last("sampled").empty):
+        free = presence(run, "sampled")
+        for name in run.modes:
+            found = spans(free[name].to_numpy(), free.index.to_numpy())
+            gone = found[-1][1] if found and not free[name].iloc[-1] else None
+            life = (found[0][0] if found else None, gone)
+            lives.setdefault((run.facts["task"], run.facts["algo"], name), []).append(life)
+
+    def middle(values: Sequence[float | None]) -> str:
+        known = sorted(v for v in values if v is not None)
+        return f"{known[(len(known) - 1) // 2]:,.0f}" if known else ""
+
+    rows = []
+    for (task, algo, name), own in lives.items():
+        first, lost = zip(*own, strict=True)
+        rows.append({
+            "task": task, "algorithm": algo, "mode": name, "seeds": str(len(own)),
+            "found in seeds": str(sum(v is not None for v in first)), "first found": middle(first),
+            "lost in seeds": str(sum(v is not None for v in lost)), "lost": middle(lost),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def by_mode(runs: Sequence[RunRecord]) -> Figure | None:
@@ -171,11 +213,14 @@ def value_maps(run: RunRecord) -> Figure | None:
     path, info = run.path / "values.npz", run.facts["task_info"]
     if not path.exists() or not info.get("layout"):
         return None
-    with np.load(path) as stored:
+    with arrays(path) as stored:
         values, (x0, x1, y0, y1) = stored["values"], stored["extent"]
+        if values.ndim != 3 or not len(values):
+            raise ValueError(f"values of shape {values.shape}, not (M + 1, rows, columns)")
     columns = min(len(values), 7)
     rows = -(-len(values) // columns)
     figure = new_figure(1.7 * columns, 1.95 * rows)
+    figure.records = [run.path]
     grid = np.ravel(figure.subplots(rows, columns))
     names = ["critic"] if len(values) == 1 else ["explore", *(f"mode {i}" for i in
                                                              range(len(values) - 1))]  # fmt: skip
@@ -196,9 +241,12 @@ def cluster_tree(run: RunRecord) -> Figure | None:
     path = run.path / "clusters.npz"
     if not path.exists():
         return None
-    with np.load(path) as stored:
+    with arrays(path) as stored:
         linkage, labels, threshold = stored["linkage"], stored["labels"], float(stored["threshold"])
+        if linkage.ndim != 2 or linkage.shape[1] != 4 or len(labels) != len(linkage) + 1:
+            raise ValueError(f"a linkage of shape {linkage.shape} for {len(labels)} labels")
     figure = new_figure(6.0, 2.4)
+    figure.records = [run.path]
     axes = figure.subplots()
     cut = threshold if threshold > 0 else 0.7 * linkage[-1, 2]
     dendrogram(linkage, ax=axes, no_labels=True, color_threshold=cut, above_threshold_color="#777",

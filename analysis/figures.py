@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from bench.analysis import stats
-from bench.analysis.load import RunRecord, final_scores
+from bench.analysis.load import RunRecord, arrays, final_scores
 from bench.analysis.style import (
     FAILURE,
     INK,
@@ -29,6 +29,9 @@ CURVES = {
     "effective_modes": "effective modes",
     "return": "return",
 }
+
+
+WIDEST = 6  # panels side by side
 
 
 def draw_maze(axes: Axes, layout: Sequence[str], cell: float) -> None:
@@ -98,36 +101,44 @@ def path_map(runs: list[RunRecord], frame: pd.DataFrame) -> Figure:
             some = [run for run in own if not run.last(protocol).empty]
             if some:
                 panels.append((algo, protocol, median_run(some, rows, protocol)))
-    figure = new_figure(2.5 * max(len(panels), 1), 3.1)
-    for axes, (algo, protocol, run) in zip(
-        np.atleast_1d(figure.subplots(1, max(len(panels), 1))), panels, strict=False
-    ):
+    columns = min(max(len(panels), 1), WIDEST)
+    rows = max(-(-len(panels) // columns), 1)
+    figure = new_figure(2.5 * columns, 3.1 * rows)
+    figure.records = [run.path for _, _, run in panels]
+    grid = np.ravel(figure.subplots(rows, columns))
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (algo, protocol, run) in zip(grid, panels, strict=False):
         draw_paths(axes, run, protocol)
         axes.set_title(f"{algo}, {protocol}\nseed {run.facts['seed']}")
     return figure
 
 
 def curves(frame: pd.DataFrame) -> Figure:
-    """Return one task's metrics against env steps: mean over seeds, 95 % interval, each seed."""
+    """Return one task's metrics against env steps: IQM over seeds, 95 % interval, each seed.
+
+    Unfinished runs are drawn as far as they are; IQM and interval reach as far as all seeds do.
+    """
     figure = new_figure(10, 2.5)
     colors = algo_colors(sorted(frame["algo"].unique()))
     rng = np.random.default_rng(0)
     shown = frame[frame["protocol"] != "random-start"]
     for axes, (metric, label) in zip(figure.subplots(1, len(CURVES)), CURVES.items(), strict=True):
         for (algo, protocol), part in shown.groupby(["algo", "protocol"]):
-            wide = part.pivot_table(index="env_steps", columns="seed", values=metric)
+            wide = part.pivot_table(
+                index="env_steps", columns=["experiment", "seed"], values=metric
+            )
             whole = wide.dropna()
             x = whole.index.to_numpy() / 1e6
             dash = PROTOCOLS[protocol]
             axes.plot(wide.index / 1e6, wide, color=colors[algo], lw=0.5, alpha=0.35, ls=dash)
             if whole.empty:
                 continue
-            axes.plot(x, whole.mean(axis=1), color=colors[algo], lw=1.8, ls=dash)
-            ends = [stats.interval(row[:, None], stats.mean, rng=rng, draws=500)
-                    for row in whole.to_numpy()]  # fmt: skip
-            if None not in ends:
-                low, high = np.array(ends).T
-                axes.fill_between(x, low, high, color=colors[algo], alpha=0.12, lw=0)
+            curves = whole.to_numpy().T[:, None]  # (seeds, 1, P)
+            centre, ends = stats.sample_efficiency(curves, rng=rng, draws=500)
+            axes.plot(x, centre, color=colors[algo], lw=1.8, ls=dash)
+            if ends:
+                axes.fill_between(x, *ends, color=colors[algo], alpha=0.12, lw=0)
         axes.set_xlabel("env steps (million)")
         axes.set_title(label)
         if metric in ("success", "mode_coverage"):
@@ -141,52 +152,21 @@ def curves(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def headline(frame: pd.DataFrame) -> Figure:
-    """Return success against mode coverage, averaged over tasks, with 95 % intervals.
-
-    Filled: as the policy acts by itself. Hollow: each of its modes commanded in turn.
-    """
-    figure = new_figure(4.2, 3.4)
-    axes = figure.subplots()
-    scores = final_scores(frame)
-    colors = algo_colors(sorted(frame["algo"].unique()))
-    rng = np.random.default_rng(0)
-    for (algo, protocol), part in scores.groupby(["algo", "protocol"]):
-        if protocol == "random-start":
-            continue
-        point, bars = [], []
-        for metric in ("mode_coverage", "success"):
-            wide = part.pivot_table(index="seed", columns="task", values=metric).dropna()
-            if wide.empty:
-                break
-            centre = float(stats.mean(wide.to_numpy()))
-            ends = stats.interval(wide.to_numpy(), stats.mean, rng=rng) or (centre, centre)
-            point.append(centre)
-            bars.append([[max(centre - ends[0], 0)], [max(ends[1] - centre, 0)]])
-        if len(point) < 2:
-            continue
-        hollow = protocol == "commanded"
-        axes.errorbar(
-            *point, xerr=bars[0], yerr=bars[1], fmt="o", ms=9, mew=1.8, color=colors[algo],
-            mfc="white" if hollow else colors[algo], elinewidth=1, label=f"{algo}, {protocol}",
-        )  # fmt: skip
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="mode coverage", ylabel="success rate")
-    axes.grid(alpha=0.25)
-    axes.legend(loc="lower right", fontsize=7.5)
-    return figure
-
-
 def exploration(runs: list[RunRecord]) -> Figure:
     """Return where training went: one heat map per algorithm, counts on a logarithmic scale."""
     chosen: dict[str, RunRecord] = {}
     for run in runs:
         if (run.path / "exploration.npz").exists():
             chosen.setdefault(run.facts["algo"], run)
-    figure = new_figure(2.5 * max(len(chosen), 1), 2.7)
-    for axes, (algo, run) in zip(
-        np.atleast_1d(figure.subplots(1, max(len(chosen), 1))), chosen.items(), strict=False
-    ):
-        with np.load(run.path / "exploration.npz") as stored:
+    columns = min(max(len(chosen), 1), WIDEST)
+    rows = max(-(-len(chosen) // columns), 1)
+    figure = new_figure(2.5 * columns, 2.7 * rows)
+    figure.records = [run.path for run in chosen.values()]
+    grid = np.ravel(figure.subplots(rows, columns))
+    for axes in grid[len(chosen) :]:
+        axes.set_axis_off()
+    for axes, (algo, run) in zip(grid, chosen.items(), strict=False):
+        with arrays(run.path / "exploration.npz") as stored:
             visits, (x0, x1, y0, y1) = stored["visits"], stored["extent"]
         info = run.facts["task_info"]
         draw_maze(axes, info["layout"], info["cell"])

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import math
 import os
+import re
 import shlex
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 from bench.analysis import comparison, diversity, figures, stats, tables
-from bench.analysis.load import LAST, RunRecord, read_runs, refusals
+from bench.analysis.load import (
+    LAST,
+    RunRecord,
+    final_scores,
+    finished,
+    read_runs,
+    refusals,
+    tell_apart,
+)
 from bench.analysis.load import table as evaluations
-from bench.analysis.style import algo_colors
+from bench.analysis.style import algo_colors, algo_markers, palette
 from joblib import Parallel, delayed
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -42,6 +52,23 @@ HOVERED = {  # metrics that the page's own chart can show
 }
 
 
+SCOPED: list[tuple[str, str, Callable[[pd.DataFrame], Figure | None]]] = [
+    ("aggregates", "Solved modes", comparison.aggregates),
+    ("efficiency", "Sample efficiency", comparison.efficiency),
+    ("profiles", "Performance profiles", comparison.profiles),
+    ("improvement", "Probability of improvement", comparison.improvement_map),
+]  # once per scope
+OF_ONE: list[tuple[str, str, Callable[[RunRecord], Figure | None]]] = [
+    ("values", "Q-functions", diversity.value_maps),
+    ("clusters", "Clusters", diversity.cluster_tree),
+]  # of one run
+UNREADABLE = (OSError, ValueError, LookupError, TypeError)  # what a damaged record leads to
+SYMBOLS = dict(zip("osD^vP*Xp<>h", (
+    "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x", "pentagon",
+    "triangle-left", "triangle-right", "hexagon",
+), strict=True))  # fmt: skip
+
+
 @dataclass
 class Picture:
     """A figure as the page shows it.
@@ -51,12 +78,43 @@ class Picture:
         title: above it.
         code: its PNG, base64.
         records: run directories that it is made from.
+        algo: the only algorithm that it shows, or "".
     """
 
     name: str
     title: str
     code: str
     records: list[str] = field(default_factory=list)
+    algo: str = ""
+
+
+@dataclass
+class Sheet:
+    """A table as the page shows it.
+
+    Attributes:
+        name: of its files beside the page, without suffix.
+        title: above it.
+        columns: names.
+        rows: cells, with the task and the algorithm that the filters look at.
+        links: each format's name and the file as a data URI: the page alone is enough.
+    """
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    links: dict[str, str]
+
+
+@dataclass
+class Job:
+    """A figure to be drawn: what it is called and how it is made."""
+
+    name: str
+    title: str
+    make: Callable[[], Figure | None]
+    algo: str = ""
 
 
 def write(
@@ -87,43 +145,21 @@ def write(
         and (tasks is None or run.facts["task"] in tasks)
         and (algos is None or run.facts["algo"] in algos)
     ]  # fmt: skip
+    notes = [str(w.message) for w in caught if "passed over" in str(w.message)]
     if not runs:
-        raise ValueError(f"no runs below {results}")
+        raise ValueError("; ".join([f"no runs below {results}", *notes]))
+    runs = tell_apart(runs)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    notes = [str(w.message) for w in caught if "passed over" in str(w.message)]
     notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
-    frame = evaluations(runs)
     page: dict[str, Any] = {
-        "notes": notes, "blocks": [], "overview": [], "last": LAST, "table": "", "chart": "null",
-        "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED,
+        "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "null",
+        "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "manifest": manifest(runs),
         "command": command(results, out, experiment, tasks, algos),
     }  # fmt: skip
+    frame = evaluations(runs)
     if not frame.empty:
-        blocked = {line.split(":")[0] for line in refusals(frame)}
-        notes += [f"not compared: {line}" for line in refusals(frame)]
-        comparable = frame[~frame["task"].isin(blocked)]
-        if not comparable.empty:
-            page |= overview(runs, comparable, out)
-        parts = [
-            (str(task), [r for r in runs if r.facts["task"] == task], part, out, task in blocked)
-            for task, part in frame.groupby("task")
-        ]
-        # drawing is most of the time; a few tasks are drawn sooner than workers start
-        jobs = min(len(parts), os.cpu_count() or 1) if len(runs) > PARALLEL else 1
-        drawn = Parallel(n_jobs=jobs)(delayed(block)(*part) for part in parts)
-        page["blocks"] = [
-            {"task": part[0], "pictures": pictures}
-            for part, pictures in zip(parts, drawn, strict=True)
-        ]
-        page |= {
-            "tasks": sorted(frame["task"].unique()), "algos": sorted(frame["algo"].unique()),
-            "chart": chart_data(frame), "plotly": get_plotlyjs(),
-        }  # fmt: skip
-        fewest = int(frame.groupby(["task", "algo"])["seed"].nunique().min())
-        if note := stats.coverage_note(fewest):
-            notes.append(note)
-    page["manifest"] = manifest(runs)
+        page |= content(runs, frame, out, notes)
     template = jinja2.Template(TEMPLATE.read_text(), autoescape=False)
     index = out / "index.html"
     beside = out / "index.html.tmp"  # a browser never sees half a page
@@ -132,11 +168,46 @@ def write(
     return index
 
 
+def content(
+    runs: list[RunRecord], frame: pd.DataFrame, out: Path, notes: list[str]
+) -> dict[str, Any]:
+    """Return what the page shows of evaluations; say in `notes` what it leaves out."""
+    reasons, names = refusals(frame), sorted(frame["algo"].unique())
+    blocked = {line.split(":")[0] for line in reasons}
+    notes += [f"not compared: {line}" for line in reasons]
+    comparable = frame[~frame["task"].isin(blocked)]
+    page: dict[str, Any] = {
+        "tasks": sorted(frame["task"].unique()), "algos": names, "plotly": get_plotlyjs(),
+        "chart": chart_data(frame, comparable),
+    }  # fmt: skip
+    with palette(names):
+        page |= overview(runs, comparable, out, notes)
+    parts = [
+        (str(task), [r for r in runs if r.facts["task"] == task], part, out, task in blocked, names)
+        for task, part in frame.groupby("task")
+    ]
+    # drawing is most of the time; a few tasks are drawn sooner than workers start
+    jobs = min(len(parts), os.cpu_count() or 1) if len(runs) > PARALLEL else 1
+    drawn = Parallel(n_jobs=jobs)(delayed(block)(*part) for part in parts)
+    page["blocks"] = []
+    for part, (pictures, missing) in zip(parts, drawn, strict=True):
+        page["blocks"].append({"task": part[0], "pictures": pictures})
+        notes += missing
+    done = finished(comparable)
+    if not done.empty:
+        fewest = int(done.groupby(["task", "algo"])["seed"].nunique().min())
+        notes += filter(None, [stats.coverage_note(fewest)])
+    return page
+
+
 def unfinished(run: RunRecord) -> str:
     """Return how far a run that is not done has come."""
-    error = run.facts.get("error") or "no error"
-    steps = run.facts.get("env_steps", 0)
-    return f"{run.path} is {run.facts['status']} at {steps:,} env steps ({error})"
+    error = run.facts.get("error")
+    why = f" ({error})" if error else ""
+    state = f"{run.path} is {run.facts['status']} at {run.steps:,}"
+    if target := run.facts.get("target_env_steps"):
+        state += f" of {target:,}"
+    return f"{state} env steps{why}: its curves are shown, it is in no table"
 
 
 def command(
@@ -153,91 +224,173 @@ def command(
     return "python -m bench report " + " ".join(map(shlex.quote, words))
 
 
-def overview(runs: list[RunRecord], frame: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Return the figures over all tasks and the result table, also written as files."""
-    result = tables.result_table(frame)
-    (out / "table.csv").write_text(result.to_csv(index=False))
-    (out / "table.md").write_text(tables.markdown(result))
-    (out / "table.tex").write_text(tables.latex(result))
-    pictures: list[Picture | None] = []
-    sources = [str(run.path) for run in runs]
-    with_modes = frame[frame["num_modes"] > 0]
-    if not with_modes.empty:
-        made: list[tuple[str, str, Figure | None]] = [
-            ("headline", "Success against mode coverage, over tasks", figures.headline(with_modes)),
-            ("aggregates", "Solved modes over tasks", comparison.aggregates(with_modes)),
-            ("profiles", "Performance profiles", comparison.profiles(with_modes)),
-            ("improvement", "Probability of improvement", comparison.improvement_map(with_modes)),
-        ]
-        pictures += [draw(figure, out / name, title, sources) for name, title, figure in made]
-    pictures.append(draw(diversity.speed(runs), out / "speed", "Time", sources))
-    rows = [
-        {"cells": list(map(str, row)), "task": row[0], "algo": row[1]}
-        for row in result.to_numpy().tolist()
+def overview(
+    runs: list[RunRecord], frame: pd.DataFrame, out: Path, notes: list[str]
+) -> dict[str, Any]:
+    """Return the figures and tables over all tasks, also written as files."""
+    found = comparison.scopes(frame)
+    notes += comparison.mixed_budgets(frame)
+    jobs = [Job("headline", "Success against mode coverage", lambda: comparison.headline(found))]
+    for place, scope in enumerate(found):
+        notes += comparison.left_out(scope)
+        tail = f"-{slug(scope.name)}" if place else ""
+        for name, title, make in SCOPED:
+            part = partial(make, scope.frame)
+            jobs.append(Job(f"{name}{tail}", f"{title}: {scope.name}", part))
+    done = [run for run in runs if run.facts["status"] == "done"]
+    jobs.append(Job("speed", "Time", lambda: diversity.speed(done)))
+    pictures = draw_all(jobs, out, [str(run.path) for run in done], notes)
+    made = [
+        ("table", "Results", tables.result_table(frame)),
+        ("aggregates", "Solved modes, averaged", comparison.aggregate_table(found)),
+        ("improvement", "Probability of improvement", comparison.improvement_table(found)),
+        ("survival", "Modes: when first found, whether lost", diversity.survival_table(done)),
     ]
-    return {
-        "table": {"columns": list(result.columns), "rows": rows},
-        "overview": [picture for picture in pictures if picture],
-    }
+    sheets = [sheet(table, out / name, title) for name, title, table in made if len(table)]
+    return {"sheets": sheets, "overview": pictures}
+
+
+def slug(name: str) -> str:
+    """Return a name as part of a file's."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-")
 
 
 def block(
-    task: str, runs: list[RunRecord], frame: pd.DataFrame, out: Path, blocked: bool
-) -> list[Picture]:
-    """Return one task's figures; what its records do not hold is left out."""
-    sources = [str(run.path) for run in runs]
-    made: list[tuple[str, str, Figure | None]] = []
+    task: str,
+    runs: list[RunRecord],
+    frame: pd.DataFrame,
+    out: Path,
+    blocked: bool,
+    algos: list[str],
+) -> tuple[list[Picture], list[str]]:
+    """Return one task's figures, and which could not be drawn; what records lack is left out."""
+    jobs: list[Job] = []
     maze = any(run.facts["task_info"].get("layout") for run in runs)
     if maze:
-        made.append(("paths", "Paths of the last evaluation", figures.path_map(runs, frame)))
+        jobs.append(Job("paths", "Paths of the last evaluation",
+                        lambda: figures.path_map(runs, frame)))  # fmt: skip
     if not blocked:
-        made.append(("curves", "Over training", figures.curves(frame)))
-    made += [
-        ("survival", "When modes were found, kept and lost", diversity.survival(runs, frame)),
-        ("modes", "Which modes the policy takes by itself", diversity.by_mode(runs)),
-        ("control", "Commanded and obtained modes", diversity.control(runs, frame)),
-    ]
+        jobs.append(Job("curves", "Over training", lambda: figures.curves(frame)))
+    jobs += [
+        Job("survival", "When modes were found, kept and lost",
+            lambda: diversity.survival(runs, frame)),
+        Job("modes", "Which modes the policy takes by itself", lambda: diversity.by_mode(runs)),
+        Job("control", "Commanded and obtained modes", lambda: diversity.control(runs, frame)),
+    ]  # fmt: skip
     if maze and any((run.path / "exploration.npz").exists() for run in runs):
-        made.append(("exploration", "Where training went", figures.exploration(runs)))
+        jobs.append(Job("exploration", "Where training went", lambda: figures.exploration(runs)))
+    notes: list[str] = []
     for algo in sorted({run.facts["algo"] for run in runs}):
         own = [run for run in runs if run.facts["algo"] == algo]
-        maps = next(filter(None, map(diversity.value_maps, own)), None)  # of the first that has
-        tree = next(filter(None, map(diversity.cluster_tree, own)), None)
-        made.append((f"values-{algo}", f"Q-functions of {algo}", maps))
-        made.append((f"clusters-{algo}", f"Clusters of {algo}", tree))
-    drawn = [draw(figure, out / f"{task}-{name}", title, sources) for name, title, figure in made]
-    return [picture for picture in drawn if picture]
+        for name, title, make in OF_ONE:
+            first = partial(first_drawn, make, own, notes)
+            jobs.append(Job(f"{name}-{slug(algo)}", f"{title} of {algo}", first, algo))
+    for job in jobs:
+        job.name = f"{slug(task)}-{job.name}"
+    with palette(algos):
+        pictures = draw_all(jobs, out, [str(run.path) for run in runs], notes)
+    return pictures, notes
 
 
-def draw(figure: Figure | None, path: Path, title: str, records: list[str]) -> Picture | None:
+def first_drawn(
+    make: Callable[[RunRecord], Figure | None], runs: list[RunRecord], notes: list[str]
+) -> Figure | None:
+    """Return the figure of the first run that has what it needs; note the damaged ones."""
+    for run in runs:
+        try:
+            figure = make(run)
+        except UNREADABLE as error:
+            notes.append(f"passed over {error}")
+            continue
+        if figure is not None:
+            return figure
+    return None
+
+
+def draw_all(jobs: list[Job], out: Path, records: list[str], notes: list[str]) -> list[Picture]:
+    """Draw and save figures; one that cannot be drawn is noted, and the others are."""
+    pictures = []
+    for job in jobs:
+        try:
+            picture = draw(job, out, records)
+        except UNREADABLE as error:
+            notes.append(f"{job.name} is not drawn: {error}")
+            continue
+        if picture:
+            pictures.append(picture)
+    return pictures
+
+
+def draw(job: Job, out: Path, records: list[str]) -> Picture | None:
     """Save a figure as PNG, SVG and PDF; return it for the page, or None for none."""
+    figure = job.make()
     if figure is None:
         return None
+    path = out / job.name
     figure.draw_without_rendering()  # lays out
     figure.set_layout_engine("none")  # once for all formats: it takes longer than drawing
-    for suffix in ("svg", "pdf"):
-        figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160)
+    for suffix, date in (("svg", "Date"), ("pdf", "CreationDate")):  # the same each time
+        figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160, metadata={date: None})
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144)
     path.with_name(f"{path.name}.png").write_bytes(buffer.getvalue())
-    return Picture(path.name, title, base64.b64encode(buffer.getvalue()).decode(), records)
+    own = [str(place) for place in getattr(figure, "records", [])]
+    code = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(path.name, job.title, code, list(dict.fromkeys(own)) or records, job.algo)
 
 
-def chart_data(frame: pd.DataFrame) -> str:
-    """Return what the page's own chart needs as JSON: one entry per run and protocol."""
-    colors = {algo: to_hex(color) for algo, color in
-              algo_colors(sorted(frame["algo"].unique())).items()}  # fmt: skip
+def sheet(table: pd.DataFrame, path: Path, title: str) -> Sheet:
+    """Save a table as CSV, Markdown and LaTeX; return it for the page."""
+    files = {"csv": table.to_csv(index=False), "md": tables.markdown(table),
+             "tex": tables.latex(table)}  # fmt: skip
+    links = {}
+    for suffix, text in files.items():
+        path.with_name(f"{path.name}.{suffix}").write_text(text)
+        links[suffix] = f"data:text/plain;base64,{base64.b64encode(text.encode()).decode()}"
+    tasks = table["task"] if "task" in table else [""] * len(table)
+    rows = [
+        {"cells": list(map(str, row)), "task": task, "algo": algo}
+        for row, task, algo in zip(
+            table.to_numpy().tolist(), tasks, table["algorithm"], strict=True
+        )
+    ]
+    return Sheet(path.name, title, list(table.columns), rows, links)
+
+
+def chart_data(frame: pd.DataFrame, comparable: pd.DataFrame) -> str:
+    """Return what the page's own charts need as JSON.
+
+    Args:
+        frame: all evaluations: `lines` has one entry per run and protocol.
+        comparable: those of tasks that may be compared: `points` has one entry per finished run
+            and protocol, its score.
+    """
+    algos = sorted(frame["algo"].unique())
+    colors, markers = algo_colors(algos), algo_markers(algos)
     keys = ["experiment", "task", "algo", "seed", "protocol"]
+    rounded = frame.assign(**frame[list(HOVERED)].round(4)).sort_values("env_steps")
     lines = []
-    for key, part in frame.sort_values("env_steps").groupby(keys):
+    for key, part in rounded.groupby(keys):
         line: dict[str, Any] = dict(zip(keys, key, strict=True))
-        line["seed"] = int(line["seed"])
-        line["env_steps"] = part["env_steps"].astype(int).tolist()
-        for metric in HOVERED:
-            line[metric] = [None if math.isnan(v) else round(float(v), 4) for v in part[metric]]
+        line |= {"seed": int(line["seed"]), "env_steps": part["env_steps"].astype(int).tolist()}
+        line |= {metric: known(part[metric].tolist()) for metric in HOVERED}
         lines.append(line)
+    done, points = finished(comparable), []
+    if not done.empty:
+        scores = final_scores(done)[[*keys, "env_steps", *HOVERED]].round(4)
+        points = [dict(zip(row, known(list(row.values())), strict=True))
+                  for row in scores.to_dict("records")]  # fmt: skip
+    data = {
+        "lines": lines, "points": points, "colors": {a: to_hex(c) for a, c in colors.items()},
+        "symbols": {a: SYMBOLS[mark] for a, mark in markers.items()},
+    }  # fmt: skip
     # inside a <script> element "</" would end it
-    return json.dumps({"lines": lines, "colors": colors}).replace("</", "<\\/")
+    return json.dumps(data).replace("</", "<\\/")
+
+
+def known(values: list[Any]) -> list[Any]:
+    """Return values with None for NaN, which JSON does not have."""
+    return [None if isinstance(v, float) and math.isnan(v) else v for v in values]
 
 
 def manifest(runs: list[RunRecord]) -> str:
@@ -247,11 +400,11 @@ def manifest(runs: list[RunRecord]) -> str:
             "run": f"{r.facts['experiment']}/{r.facts['task']}/{r.facts['algo']}"
                    f"/seed={r.facts['seed']}",
             "status": r.facts["status"], "budget": r.facts.get("budget"),
-            "preset": r.facts.get("preset"), "env steps": f"{r.facts.get('env_steps', 0):,}",
+            "preset": r.facts.get("preset"), "env steps": f"{r.steps:,}",
             "minutes": f"{sum(r.facts.get('seconds', {}).values()) / 60:.1f}",
             "revision": r.facts.get("git"), "settings": r.facts.get("digest"),
             **{key: r.facts.get("versions", {}).get(key) for key in ("torch", "mujoco")},
-            "record": html.escape(str(r.path)),
+            "record": str(r.path),
         }
         for r in runs
     ]  # fmt: skip
@@ -264,6 +417,8 @@ def summary(frame: pd.DataFrame) -> Table:
     if frame.empty:
         return shown
     result = tables.result_table(frame)
+    if result.empty:
+        return shown
     columns = ["task", "algorithm", "protocol", "success", "mode coverage", "effective modes",
                "control success", "seeds", "minutes"]  # fmt: skip
     for column in columns:

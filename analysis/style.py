@@ -36,6 +36,7 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
+    "svg.hashsalt": "report",  # the same file each time
 }
 mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from bench.analysis import stats
-from bench.analysis.load import final_scores
+from bench.analysis.load import final_scores, finished
 
 COLUMNS = {
     "success": "success",
@@ -18,12 +18,22 @@ COLUMNS = {
 }
 
 
+SPECIAL = {mark: f"\\{mark}" for mark in "_%&#${}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    ">": "$>$", "<": "$<$", "–": "--",
+}  # fmt: skip
+
+
 def result_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per task, algorithm and protocol; cells are `mean [low, high]`.
 
-    With one seed there is no interval: the cell says `1 seed` in its place.
+    With one seed there is no interval: the cell says `1 seed` in its place. Only finished runs
+    have a score.
     """
-    scores = final_scores(frame)
+    done = finished(frame)
+    if done.empty:
+        return pd.DataFrame()
+    scores = final_scores(done)
     rng = np.random.default_rng(0)
     rows = []
     for (task, algo, protocol), part in scores.groupby(["task", "algo", "protocol"]):
@@ -52,14 +62,15 @@ def cell(values: np.ndarray, rng: np.random.Generator) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Return a Markdown table."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+    cells = [[str(value).replace("|", r"\|") for value in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
 
 
 def latex(table: pd.DataFrame) -> str:
     """Return a LaTeX table in booktabs style."""
 
     def escape(value: object) -> str:
-        return str(value).replace("_", r"\_").replace("%", r"\%")
+        return "".join(SPECIAL.get(mark, mark) for mark in str(value))
 
     body = [" & ".join(map(escape, row)) + r" \\" for row in table.to_numpy().tolist()]
     return "\n".join([

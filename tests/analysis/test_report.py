@@ -61,7 +61,7 @@ def test_from_records_to_one_self_contained_page(tmp_path):
     own = page[: page.index("<script>")]  # what follows is the bundled library and the chart
     assert not re.search(r"(src|href)=['\"](https?:)?//", own), "the page loads something"
     assert not re.search(r"<script[^>]+src", page), "the page loads a script"
-    assert page.count("<script") == 2 and '"algo": "beta"' in page
+    assert page.count("<script>") == 2 and '"algo": "beta"' in page
     assert "failed" in page and "it broke" in page
     for name in ("headline.pdf", "maze-v1-paths.png", "maze-v1-curves.png", "table.csv",
                  "table.md", "table.tex", "maze-v1-survival.svg", "maze-v1-control.pdf",
@@ -113,14 +113,20 @@ def test_the_page_works_in_a_browser(tmp_path):
     page = report.write(tmp_path, tmp_path / "out")
     probe = """<script>
       addEventListener("load", () => {
-        const lines = () => document.querySelectorAll("#chart .scatterlayer .trace").length;
-        const rows = () => document.querySelectorAll("tr[data-task]:not([hidden])").length;
-        const all = [lines(), rows()];
+        const traces = (id) => document.querySelectorAll(`#${id} .scatterlayer .trace`).length;
+        const rows = () => document.querySelectorAll("#table tr[data-task]:not([hidden])").length;
+        const now = () => [traces("chart"), traces("points"), rows()];
+        const all = now();
+        const text = document.getElementById("chart").data[0].text[0];
         document.querySelector("#filters input[value=beta]").click();
-        const fewer = [lines(), rows()];
+        const fewer = now();
+        const metric = document.getElementById("metric");
+        metric.value = "return";
+        metric.dispatchEvent(new Event("change", {bubbles: true}));
+        const axis = document.getElementById("chart").layout.yaxis.title.text;
         document.querySelector("#filters input[value='maze-v1']").click();
         const hidden = document.querySelectorAll("section[hidden]").length;
-        document.title = JSON.stringify({all, fewer, hidden, errors: window.errors});
+        document.title = JSON.stringify({all, fewer, text, axis, hidden, errors: window.errors});
       });</script>"""
     caught = "<script>window.errors = []; onerror = (m) => errors.push(m);</script>"
     page.write_text(page.read_text().replace("<title>", caught + "<title>", 1) + probe)
@@ -131,7 +137,8 @@ def test_the_page_works_in_a_browser(tmp_path):
     title = re.search("<title>(.*?)</title>", shown.stdout)
     assert title is not None
     assert json.loads(html.unescape(title[1])) == {
-        "all": [4, 4], "fewer": [2, 2], "hidden": 1, "errors": []
+        "all": [2, 2, 4], "fewer": [1, 1, 2], "text": "exp/maze-v1/alpha<br>seed 0",
+        "axis": "return", "hidden": 1, "errors": []
     }  # fmt: skip
 
 
