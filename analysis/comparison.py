@@ -163,9 +163,8 @@ def headline(found: list[Scope]) -> Figure | None:
         count = int(table["tasks"].max())
         axes.set_title(f"{scope.name} ({count} task{'s' * (count > 1)})")
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+        axes.set(xlabel="mode coverage", ylabel="success rate")
         axes.grid(alpha=0.25)
-    figure.supxlabel("mode coverage", fontsize=9)
-    figure.supylabel("success rate", fontsize=9)
     named = [Line2D([], [], color=colors[a], marker=marks[a], ls="", ms=7, label=a) for a in algos]
     seen = {protocol for _, table in shown for protocol in table["protocol"]}
     kinds = [

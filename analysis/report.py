@@ -416,7 +416,13 @@ def summary(frame: pd.DataFrame) -> Table:
     shown = Table(title=f"mean over seeds of the last {LAST} evaluations, 95 % intervals")
     if frame.empty:
         return shown
-    result = tables.result_table(frame)
+    blocked = {line.split(":")[0] for line in refusals(frame)}
+    if blocked:
+        shown.caption = f"not compared: {', '.join(sorted(blocked))}; the page says why"
+    homes = frame.groupby(["task", "algo"])["experiment"].transform("nunique")
+    several = frame["algo"].isin(frame.loc[homes > 1, "algo"])
+    told = frame["algo"].where(~several, frame["algo"] + " (" + frame["experiment"] + ")")
+    result = tables.result_table(frame.assign(algo=told)[~frame["task"].isin(blocked)])
     if result.empty:
         return shown
     columns = ["task", "algorithm", "protocol", "success", "mode coverage", "effective modes",

@@ -9,7 +9,9 @@ page is written anew whenever records have changed, until Ctrl-C: reload it to s
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +20,7 @@ from bench.errors import UsageError
 from bench.words import parse
 
 POLL = 5.0  # s between looks at the records
+RECORDS = ("run.json", "episodes.parquet", "values.npz", "clusters.npz")  # a page is made from
 
 
 def main(words: list[str]) -> int:
@@ -35,19 +38,39 @@ def main(words: list[str]) -> int:
         raise UsageError(f"results={results}: no such folder")
     if values["watch"] not in ("true", "false"):
         raise UsageError(f"watch={values['watch']}: valid are true, false")
-    status = once(results, values)
-    while values["watch"] == "true":
-        seen = newest(results)
-        while newest(results) == seen:
+    if values["watch"] == "true":
+        return watch(results, values)
+    return once(results, values)
+
+
+def watch(results: Path, values: dict[str, str]) -> int:
+    """Write the page whenever records have changed, until Ctrl-C."""
+    seen: dict[Path, tuple[int, int]] | None = None
+    try:
+        while True:
+            now = state(results)
+            if now != seen:
+                seen = now  # what changes while the page is written is seen next time
+                try:
+                    once(results, values)
+                except UsageError as error:  # no runs yet: they may come
+                    print(error, file=sys.stderr, flush=True)
             time.sleep(POLL)
-        status = once(results, values)
-    return status
+    except KeyboardInterrupt:
+        return 0
 
 
-def newest(results: Path) -> float:
-    """Return when any record below a folder was last replaced."""
-    names = ("run.json", "episodes.parquet")
-    return max((p.stat().st_mtime for name in names for p in results.rglob(name)), default=0.0)
+def state(results: Path) -> dict[Path, tuple[int, int]]:
+    """Return every record below a folder with its time of change (ns) and size."""
+    found = {}
+    for name in RECORDS:
+        for path in results.rglob(name):
+            try:
+                facts = path.stat()
+            except FileNotFoundError:  # replaced or removed just now
+                continue
+            found[path] = (facts.st_mtime_ns, facts.st_size)
+    return found
 
 
 def once(results: Path, values: dict[str, str]) -> int:
@@ -63,10 +86,14 @@ def once(results: Path, values: dict[str, str]) -> int:
         )  # fmt: skip
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from None
-    frame = load_results(results)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the page names what was passed over
+        frame = load_results(results)
+    if values["experiment"] and len(frame):
+        frame = frame[frame["experiment"] == values["experiment"]]
     for key, column in (("task", "task"), ("algo", "algo")):
-        if chosen[key]:
+        if chosen[key] and len(frame):
             frame = frame[frame[column].isin(chosen[key])]
     Console().print(report.summary(frame))
-    print(f"report: {index}")
+    print(f"report: {index}", flush=True)
     return 0
