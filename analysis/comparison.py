@@ -112,14 +112,18 @@ def left_out(scope: Scope, metric: str = "solved_modes") -> list[str]:
 def points(frame: pd.DataFrame) -> pd.DataFrame:
     """Return mean success and mode coverage over tasks with intervals, by algorithm and protocol.
 
+    Both protocols are averaged over the same tasks.
+
     Columns: algo, protocol, tasks, seeds and for both metrics x: x, x_low, x_high (NaN for one
     seed).
     """
     rows, rng = [], np.random.default_rng(0)
+    shared, _ = matrices(frame, "mode_coverage")
+    frame = frame[frame["task"].isin(shared)]
     for protocol in ACTING:
         tasks, coverage = matrices(frame, "mode_coverage", protocol)
         _, success = matrices(frame, "success", protocol)
-        for algo in coverage:
+        for algo in coverage if tasks == shared else ():
             row = {"algo": algo, "protocol": protocol, "tasks": len(tasks),
                    "seeds": len(success[algo])}  # fmt: skip
             for metric, scores in (("mode_coverage", coverage), ("success", success)):

@@ -109,7 +109,10 @@ def path_map(runs: list[RunRecord], frame: pd.DataFrame) -> Figure:
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes, (algo, protocol, run) in zip(grid, panels, strict=False):
-        draw_paths(axes, run, protocol)
+        try:
+            draw_paths(axes, run, protocol)
+        except ValueError as error:  # the others are drawn
+            figure.problems.append(f"passed over {error}")
         axes.set_title(f"{algo}, {protocol}\nseed {run.facts['seed']}")
     return figure
 
@@ -166,8 +169,13 @@ def exploration(runs: list[RunRecord]) -> Figure:
     for axes in grid[len(chosen) :]:
         axes.set_axis_off()
     for axes, (algo, run) in zip(grid, chosen.items(), strict=False):
-        with arrays(run.path / "exploration.npz") as stored:
-            visits, (x0, x1, y0, y1) = stored["visits"], stored["extent"]
+        try:
+            with arrays(run.path / "exploration.npz") as stored:
+                visits, (x0, x1, y0, y1) = stored["visits"], stored["extent"]
+        except ValueError as error:  # the others are drawn
+            figure.problems.append(f"passed over {error}")
+            axes.set_axis_off()
+            continue
         info = run.facts["task_info"]
         draw_maze(axes, info["layout"], info["cell"])
         image = np.where(visits > 0, np.log10(np.maximum(visits, 1)), np.nan)

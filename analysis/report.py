@@ -195,8 +195,8 @@ def content(
         notes += missing
     done = finished(comparable)
     if not done.empty:
-        fewest = int(done.groupby(["task", "algo"])["seed"].nunique().min())
-        notes += filter(None, [stats.coverage_note(fewest)])
+        seeds = done.groupby(["task", "algo"])["seed"].nunique()
+        notes += filter(None, map(stats.coverage_note, sorted(set(seeds.astype(int)))))
     return page
 
 
@@ -312,7 +312,7 @@ def draw_all(jobs: list[Job], out: Path, records: list[str], notes: list[str]) -
     pictures = []
     for job in jobs:
         try:
-            picture = draw(job, out, records)
+            picture = draw(job, out, records, notes)
         except UNREADABLE as error:
             notes.append(f"{job.name} is not drawn: {error}")
             continue
@@ -321,13 +321,14 @@ def draw_all(jobs: list[Job], out: Path, records: list[str], notes: list[str]) -
     return pictures
 
 
-def draw(job: Job, out: Path, records: list[str]) -> Picture | None:
+def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture | None:
     """Save a figure as PNG, SVG and PDF; return it for the page, or None for none."""
     figure = job.make()
     if figure is None:
         return None
     path = out / job.name
-    figure.draw_without_rendering()  # lays out
+    for _ in range(2):  # lays out; titles and legends of several lines need the second time
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")  # once for all formats: it takes longer than drawing
     for suffix, date in (("svg", "Date"), ("pdf", "CreationDate")):  # the same each time
         figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160, metadata={date: None})
@@ -335,6 +336,7 @@ def draw(job: Job, out: Path, records: list[str]) -> Picture | None:
     figure.savefig(buffer, format="png", dpi=144)
     path.with_name(f"{path.name}.png").write_bytes(buffer.getvalue())
     own = [str(place) for place in getattr(figure, "records", [])]
+    notes += getattr(figure, "problems", [])
     code = base64.b64encode(buffer.getvalue()).decode()
     return Picture(path.name, job.title, code, list(dict.fromkeys(own)) or records, job.algo)
 

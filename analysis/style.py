@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 
 MODES = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]  # by index
 OTHER, FAILURE, WALL, INK = "#7a7a7a", "#c9c9c9", "#3b4252", "#222222"
-# Four from seaborn's "colorblind", then those farthest from all others in CIE Lab, to normal eyes,
-# in protanopia and in deuteranopia (Machado et al. 2009): tests/analysis/test_figures.py.
-ALGOS = ["#0173b2", "#d55e00", "#029e73", "#cc78bc", "#eecc00", "#003333", "#7766ff", "#553300",
-         "#33ee88", "#0000ff", "#221199", "#ddcccc", "#446677", "#cc3344", "#332266",
-         "#ff77ff"]  # fmt: skip
+# Three from seaborn's "colorblind", then those farthest from all others in CIE Lab, to normal eyes,
+# in protanopia and in deuteranopia (Machado et al. 2009): tests/analysis/test_records.py.
+ALGOS = ["#0173b2", "#d55e00", "#029e73", "#eecc00", "#7766ff", "#553300", "#44ddee", "#003333",
+         "#33ee88", "#221199", "#0000ff", "#cc3344", "#558899", "#332266", "#33bbff",
+         "#88ddbb"]  # fmt: skip
 MARKERS = "osD^vP*Xp<>h"  # beside the colours, for those who see none
 _palette: ContextVar[tuple[str, ...]] = ContextVar("palette", default=())
 PROTOCOLS = {"sampled": "-", "commanded": "--", "random-start": ":"}
@@ -42,11 +42,12 @@ mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
 class Plot(Figure):
-    """A figure that knows the runs that it was drawn from."""
+    """A figure that knows the runs that it was drawn from, and what it could not draw."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.records: list[Path] = []
+        self.problems: list[str] = []
 
 
 @contextlib.contextmanager

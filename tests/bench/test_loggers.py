@@ -54,6 +54,7 @@ def test_wandb_offline_keeps_a_run(tmp_path, monkeypatch):
     loggers = Loggers(settings("wandb"), place)
     assert wandb.run.name == "maze-v1/alpha/seed=0" and wandb.run.group == "exp"
     loggers.log(SCALARS, 10)
-    assert wandb.run.summary["success"] == 0.5 and "note" not in wandb.run.summary
     loggers.close()
-    assert list(place.glob("wandb/offline-run-*/*.wandb")) and wandb.run is None
+    assert wandb.run is None
+    (stored,) = place.glob("wandb/offline-run-*/*.wandb")
+    assert b"updates" in stored.read_bytes() and b"losses" not in stored.read_bytes()

@@ -1,0 +1,185 @@
+"""Which records are read, pooled, compared and refused; the colours they are drawn in."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from bench.analysis import comparison, diversity, metrics, report, style, tables
+from bench.analysis.load import load_results, read_runs, refusals, tell_apart
+from test_report import make_run
+
+
+def edit(place, **facts):
+    known = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps(known | facts))
+
+
+def test_all_evaluations_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(6), 30)
+    mode, commanded = rng.integers(-1, 5, 180), np.tile(np.arange(-1, 5), 30)
+    commanded[group < 3] = -1
+    returns, lengths = rng.random(180), rng.integers(1, 99, 180)
+    together = metrics.evaluations(group, mode, mode >= 0, returns, lengths, commanded, 4)
+    for one in range(6):
+        own = group == one
+        alone = metrics.evaluation(
+            mode[own], mode[own] >= 0, returns[own], lengths[own], commanded[own], 4
+        )
+        assert list(alone) == list(together)
+        np.testing.assert_allclose(list(alone.values()), [v[one] for v in together.values()])
+
+
+def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
+    make_run(tmp_path)
+    damage = {
+        "empty": ("run.json", b""), "list": ("run.json", b"[1]"), "text": ("run.json", b"\xff\xfe"),
+        "half": ("episodes.parquet", b"PAR1"), "none": ("episodes.parquet", b""),
+    }  # fmt: skip
+    for name, (file, content) in damage.items():
+        (make_run(tmp_path, name) / file).write_bytes(content)
+    pd.DataFrame({"a": [1]}).to_parquet(make_run(tmp_path, "foreign") / "episodes.parquet")
+    edit(make_run(tmp_path, "odd"), task_info=[1])
+    for name in ("values.npz", "clusters.npz", "exploration.npz", "paths.npz"):
+        (make_run(tmp_path, f"bad-{name}") / name).write_bytes(b"not an archive")
+    old = make_run(tmp_path, "old")
+    edit(old, seconds=None, versions=None)
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    for name in (*damage, "foreign", "odd"):
+        assert f"passed over {tmp_path}/exp/maze-v1/{name}" in page
+    for name in ("values.npz", "clusters.npz", "exploration.npz", "paths.npz"):
+        assert f"bad-{name}/seed=0/{name}" in page
+    assert (tmp_path / "out" / "maze-v1-paths.png").exists()
+    assert "alpha" in (tmp_path / "out" / "table.csv").read_text()
+
+
+def test_a_folder_of_damaged_runs_says_so(tmp_path):
+    (make_run(tmp_path) / "run.json").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no runs below .*passed over"):
+        report.write(tmp_path, tmp_path / "out")
+
+
+def test_a_running_run_has_a_curve_but_no_score(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "alpha", seed)
+    place = make_run(tmp_path, "beta", status="running")
+    table = pd.read_parquet(place / "episodes.parquet")
+    table[table["env_steps"] < 300].to_parquet(place / "episodes.parquet")
+    (place / "progress.jsonl").write_text('{"env_steps": 100}\n{"env_steps": 250}\n')
+    edit(place, env_steps=200)
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert "running at 250 of 400 env steps" in page
+    assert set(pd.read_csv(tmp_path / "out" / "table.csv")["algorithm"]) == {"alpha"}
+    data = json.loads(page.rpartition("const data = ")[2].split(";\n")[0])
+    steps = {line["algo"]: line["env_steps"] for line in data["lines"]}
+    assert steps == {"alpha": [100, 200, 300, 400], "beta": [100, 200]}
+    assert {point["algo"] for point in data["points"]} == {"alpha"}
+
+
+def test_runs_that_ended_elsewhere_or_mix_presets_are_refused(tmp_path):
+    make_run(tmp_path, "alpha")
+    place = make_run(tmp_path, "beta")
+    table = pd.read_parquet(place / "episodes.parquet")
+    table[table["env_steps"] < 300].to_parquet(place / "episodes.parquet")
+    assert refusals(load_results(tmp_path)) == [
+        "maze-v1: last evaluations differ in env_steps: 200 to 400"
+    ]
+    edit(make_run(tmp_path, "alpha", 1), preset="paper")
+    assert "maze-v1: seeds of alpha differ in preset: paper, suite" in refusals(
+        load_results(tmp_path)
+    )
+
+
+def test_budgets_are_not_averaged(tmp_path):
+    make_run(tmp_path, "alpha")
+    make_run(tmp_path, "alpha", task="other", budget="hour")
+    frame = load_results(tmp_path)
+    with pytest.raises(ValueError, match="2 budgets"):
+        comparison.matrices(frame, "success")
+    names = [scope.name for scope in comparison.scopes(frame)]
+    assert names == ["maze, budget hour", "maze, budget quick"]
+    assert comparison.mixed_budgets(frame) == [
+        "not averaged over budgets (hour: other; quick: maze-v1)"
+    ]
+
+
+def test_families_are_averaged_on_their_own_and_together(tmp_path):
+    for task, family, shares in (("a", "one", (0.5, 0.5)), ("b", "two", (1.0, 0.0))):
+        edit(make_run(tmp_path, "alpha", task=task, shares=shares), family=family)
+    scopes = comparison.scopes(load_results(tmp_path))
+    assert [scope.name for scope in scopes] == ["all tasks", "one", "two"]
+    table = comparison.aggregate_table(scopes).set_index("tasks")
+    assert table.loc["two", "mean"] == "0.50 (1 seed)"  # one of two modes, always
+    assert float(table.loc["one", "mean"].split()[0]) > 0.9
+    together = np.mean([float(table.loc[name, "mean"].split()[0]) for name in ("one", "two")])
+    assert float(table.loc["all tasks", "mean"].split()[0]) == pytest.approx(together, abs=0.01)
+
+
+def test_both_protocols_are_averaged_over_the_same_tasks(tmp_path):
+    make_run(tmp_path, "alpha", task="a")
+    make_run(tmp_path, "alpha", task="b")
+    make_run(tmp_path, "beta", task="a")
+    table = comparison.points(load_results(tmp_path))
+    assert set(table["tasks"]) == {1} and len(table) == 4
+
+
+def test_experiments_are_not_pooled(tmp_path):
+    make_run(tmp_path / "x")
+    edit(make_run(tmp_path / "y"), experiment="other")
+    named = {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    assert named == {"alpha (exp)", "alpha (other)"}
+
+
+def test_survival_by_hand(tmp_path):
+    place = make_run(tmp_path, shares=(1.0, 0.0))
+    table = pd.read_parquet(place / "episodes.parquet")
+    some = table.index[(table["env_steps"] == 200) & (table["protocol"] == "sampled")]
+    table.loc[some[:5], "mode"] = 1  # found at 200, lost at 300
+    table.to_parquet(place / "episodes.parquet")
+    told = diversity.survival_table(read_runs(tmp_path)).set_index("mode")
+    assert told.loc["A1", ["first found", "lost"]].tolist() == ["100", ""]
+    assert told.loc["A2", ["first found", "lost"]].tolist() == ["200", "300"]
+
+
+def test_tables_escape_what_their_formats_read():
+    table = pd.DataFrame({"task_a": ["50 % | x & y_1 > {b}"]})
+    assert r"50 \% | x \& y\_1 $>$ \{b\}" in tables.latex(table)
+    assert r"\toprule" in tables.latex(table) and r"task\_a" in tables.latex(table)
+    assert r"50 % \| x & y_1" in tables.markdown(table)
+
+
+def test_an_algorithm_has_one_colour_whichever_others_are_drawn():
+    alone = style.algo_colors(["beta"])["beta"]
+    with style.palette(["alpha", "beta", "gamma"]):
+        assert style.algo_colors(["beta"])["beta"] == style.algo_colors(["alpha", "beta"])["beta"]
+        assert style.algo_colors(["beta"])["beta"] != alone
+        assert style.algo_markers(["gamma"])["gamma"] != style.algo_markers(["beta"])["beta"]
+    assert style.algo_colors(["beta"])["beta"] == alone
+
+
+SIGHT = {  # Machado et al. 2009, severity 1, on linear RGB
+    "normal": np.eye(3),
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+}  # fmt: skip
+JUST_SEEN = 2.3  # CIE Lab distance
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_differ_to_all_eyes(sight):
+    hexes = style.ALGOS
+    rgb = np.array([[int(h[i : i + 2], 16) / 255 for i in (1, 3, 5)] for h in hexes])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    f = np.cbrt(seen @ to_xyz.T / [0.9505, 1, 1.089])
+    lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    assert len(set(hexes)) == len(hexes) and apart[:12, :12].min() > 8 * JUST_SEEN
+    assert apart.min() > 5 * JUST_SEEN
