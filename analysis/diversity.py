@@ -262,7 +262,7 @@ def cluster_tree(run: RunRecord) -> Figure | None:
 
 
 def speed(runs: Sequence[RunRecord]) -> Figure | None:
-    """Return minutes per run and updates per second of learner time, one dot per run."""
+    """Return minutes per run and updates per second of learner time: a dot per run, and medians."""
     runs = [r for r in runs if r.facts.get("seconds", {}).get("learner")]
     if not runs:
         return None
@@ -271,12 +271,15 @@ def speed(runs: Sequence[RunRecord]) -> Figure | None:
     figure = new_figure(7.5, 0.3 * len(algos) + 1.1)
     columns = figure.subplots(1, 2, sharey=True)
     rng = np.random.default_rng(0)
-    for run in runs:
-        place = algos.index(run.facts["algo"]) + rng.uniform(-0.18, 0.18)
-        seconds, color = run.facts["seconds"], colors[run.facts["algo"]]
-        columns[0].plot(sum(seconds.values()) / 60, place, "o", ms=4, color=color, alpha=0.6)
-        rate = run.facts.get("updates", 0) / seconds["learner"]
-        columns[1].plot(rate, place, "o", ms=4, color=color, alpha=0.6)
+    for place, algo in enumerate(algos):
+        own = [r.facts for r in runs if r.facts["algo"] == algo]
+        at = place + rng.uniform(-0.18, 0.18, len(own))
+        minutes = [sum(f["seconds"].values()) / 60 for f in own]
+        rate = [f.get("updates", 0) / f["seconds"]["learner"] for f in own]
+        for axes, values in zip(columns, (minutes, rate), strict=True):
+            axes.plot(values, at, "o", ms=4, color=colors[algo], alpha=0.6)
+            axes.plot([float(np.median(values))] * 2, [place - 0.3, place + 0.3], lw=1.6,
+                      color=colors[algo])  # fmt: skip
     columns[0].set(xlabel="minutes per run", xlim=(0, None))
     columns[1].set(xlabel="updates per second of learner time", xlim=(0, None))
     columns[0].set_yticks(range(len(algos)), algos)

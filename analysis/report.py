@@ -31,12 +31,16 @@ from bench.analysis.load import (
 from bench.analysis.load import table as evaluations
 from bench.analysis.style import algo_colors, algo_markers, palette
 from joblib import Parallel, delayed
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 from rich.table import Table
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
+DPI = 144
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
 HOVERED = {  # metrics that the page's own chart can show
     "success": "success rate",
@@ -327,14 +331,21 @@ def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture |
     if figure is None:
         return None
     path = out / job.name
-    for _ in range(2):  # lays out; titles and legends of several lines need the second time
-        figure.draw_without_rendering()
+    for _ in range(2):  # titles and legends of several lines need the second time
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
     figure.set_layout_engine("none")  # once for all formats: it takes longer than drawing
-    for suffix, date in (("svg", "Date"), ("pdf", "CreationDate")):  # the same each time
-        figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160, metadata={date: None})
+    figure.dpi = DPI
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144)
+    # savefig would draw each twice; without dates the files are the same each time
+    FigureCanvasAgg(figure).print_png(buffer)
     path.with_name(f"{path.name}.png").write_bytes(buffer.getvalue())
+    for canvas, suffix, date in (
+        (FigureCanvasSVG(figure).print_svg, "svg", "Date"),
+        (FigureCanvasPdf(figure).print_pdf, "pdf", "CreationDate"),
+    ):
+        figure.dpi = DPI  # of what is rasterised in them; a canvas leaves its own behind
+        canvas(path.with_name(f"{path.name}.{suffix}"), metadata={date: None})
     own = [str(place) for place in getattr(figure, "records", [])]
     notes += getattr(figure, "problems", [])
     code = base64.b64encode(buffer.getvalue()).decode()
