@@ -124,7 +124,7 @@ class Job:
 def write(
     results: str | Path,
     out: str | Path,
-    experiment: str | None = None,
+    experiments: list[str] | None = None,
     tasks: list[str] | None = None,
     algos: list[str] | None = None,
 ) -> Path:
@@ -133,7 +133,7 @@ def write(
     Args:
         results: folder of records.
         out: folder to write; made if missing.
-        experiment: only this experiment; None: all that are there.
+        experiments: only these experiments; None: all that are there.
         tasks: only these tasks.
         algos: only these algorithms.
 
@@ -145,7 +145,7 @@ def write(
         runs = read_runs(results)
     runs = [
         run for run in runs
-        if (experiment is None or run.facts["experiment"] == experiment)
+        if (experiments is None or run.facts["experiment"] in experiments)
         and (tasks is None or run.facts["task"] in tasks)
         and (algos is None or run.facts["algo"] in algos)
     ]  # fmt: skip
@@ -159,7 +159,7 @@ def write(
     page: dict[str, Any] = {
         "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "null",
         "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "manifest": manifest(runs),
-        "command": command(results, out, experiment, tasks, algos),
+        "command": command(results, out, experiments, tasks, algos),
     }  # fmt: skip
     frame = evaluations(runs)
     if not frame.empty:
@@ -217,14 +217,14 @@ def unfinished(run: RunRecord) -> str:
 def command(
     results: str | Path,
     out: str | Path,
-    experiment: str | None,
+    experiments: list[str] | None,
     tasks: list[str] | None,
     algos: list[str] | None,
 ) -> str:
     """Return the command that writes this page again."""
-    chosen = {"experiment": experiment, "task": tasks and ",".join(tasks),
-              "algo": algos and ",".join(algos)}  # fmt: skip
-    words = [f"results={results}", f"out={out}", *(f"{k}={v}" for k, v in chosen.items() if v)]
+    chosen = {"experiment": experiments, "task": tasks, "algo": algos}
+    words = [f"results={results}", f"out={out}",
+             *(f"{key}={','.join(names)}" for key, names in chosen.items() if names)]  # fmt: skip
     return "python -m bench report " + " ".join(map(shlex.quote, words))
 
 

@@ -1,7 +1,7 @@
 """Make figures, tables and one self-contained HTML page from records.
 
-  python -m bench report [results=DIR] [out=DIR] [experiment=NAME] [task=NAME,...] [algo=NAME,...]
-                         [watch=true]
+  python -m bench report [results=DIR] [out=DIR] [experiment=NAME,...] [task=NAME,...]
+                         [algo=NAME,...] [watch=true]
 
 results is any folder of records (default: results); out defaults to DIR/report. With watch=true the
 page is written anew whenever records have changed, until Ctrl-C: reload it to see running curves.
@@ -78,22 +78,21 @@ def once(results: Path, values: dict[str, str]) -> int:
     from bench.analysis import report
     from bench.analysis.load import load_results
 
-    chosen = {key: values[key].split(",") if values[key] else None for key in ("task", "algo")}
+    keys = ("experiment", "task", "algo")
+    chosen = {key: values[key].split(",") if values[key] else None for key in keys}
     try:
         index = report.write(
-            results, values["out"] or results / "report", values["experiment"] or None,
-            chosen["task"], chosen["algo"],
+            results, values["out"] or results / "report", chosen["experiment"], chosen["task"],
+            chosen["algo"],
         )  # fmt: skip
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the page names what was passed over
         frame = load_results(results)
-    if values["experiment"] and len(frame):
-        frame = frame[frame["experiment"] == values["experiment"]]
-    for key, column in (("task", "task"), ("algo", "algo")):
-        if chosen[key] and len(frame):
-            frame = frame[frame[column].isin(chosen[key])]
+    for key, wanted in chosen.items():
+        if wanted and len(frame):
+            frame = frame[frame[key].isin(wanted)]
     Console().print(report.summary(frame))
     print(f"report: {index}", flush=True)
     return 0

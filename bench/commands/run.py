@@ -170,14 +170,14 @@ def report(runs: list[Settings]) -> int:
 
     results = Path(runs[0].results)
     chosen: dict[str, Any] = {
-        "experiment": runs[0].experiment,
+        "experiments": [runs[0].experiment],
         "tasks": sorted({settings.names.task for settings in runs}),
         "algos": sorted({settings.names.algo for settings in runs}),
     }
     out = results / runs[0].experiment / "report"
     index = reporting.write(results, out, **chosen)
     frame = load_results(results)
-    keep = frame["experiment"].eq(chosen["experiment"]) & frame["task"].isin(chosen["tasks"])
+    keep = frame["experiment"].isin(chosen["experiments"]) & frame["task"].isin(chosen["tasks"])
     Console().print(reporting.summary(frame[keep & frame["algo"].isin(chosen["algos"])]))
     Console().print(f"report: {index}", soft_wrap=True)
     return 0

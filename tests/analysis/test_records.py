@@ -129,6 +129,10 @@ def test_experiments_are_not_pooled(tmp_path):
     edit(make_run(tmp_path / "y"), experiment="other")
     named = {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
     assert named == {"alpha (exp)", "alpha (other)"}
+    page = report.write(tmp_path, tmp_path / "out", experiments=["other"]).read_text()
+    assert "experiment=other" in page and str(tmp_path / "x") not in page
+    with pytest.raises(ValueError, match="no runs"):
+        report.write(tmp_path, tmp_path / "out", experiments=["third"])
 
 
 def test_survival_by_hand(tmp_path):
