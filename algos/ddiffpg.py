@@ -11,8 +11,9 @@ paper's; D-numbers are the defects that are not reproduced.
  2. Cross-entropy against the projected distribution of the head with the lower mean, instead of
     binary cross-entropy against an elementwise minimum (D2, D3).
  3. Clusters are cut at an absolute distance between loop-free paths of equally many points
-    (D4, D5, D10); beyond `modes.most` the nearest are merged, instead of all (D6); distances are
-    kept and computed once (D8, D9); a mode is dropped only at the second request (D20).
+    (D4, D5, D10); beyond `modes.most` the nearest are merged or the smallest left out, instead of
+    merging all (D6); distances are kept and computed once (D8, D9); a mode is dropped only at
+    the second request (D20).
  4. A new success joins the nearest mode at once (D13).
  5. True successors everywhere; only a termination stops bootstrapping, and nothing stops the
     exploration Q-function's (D14, D15, D16).
@@ -21,6 +22,7 @@ paper's; D-numbers are the defects that are not reproduced.
  8. `target_start`: ascent begins at a sample of the policy instead of the stored target, which is
     stale where a transition is revisited rarely.
  9. `success_share`: half of a mode's rows are from its successes; all modes share the failures.
+    `rival_share`: a quarter are other modes' successes, which train its Q-function alone.
 10. `n_step` returns in the mode Q-functions, which take no intrinsic reward.
 11. The actor predicts the clean action, and an average of it acts (`actor.predict`, `ema`).
 12. The exploration Q-function learns from the latest transitions, those of running episodes
@@ -62,7 +64,7 @@ class Config:
     normalize: bool = True  # observations, by running mean and variance
     actor: DiffusionConfig = field(default_factory=DiffusionConfig)
     actor_lr: float = 1e-3
-    ema: float = 0.002  # rate of the averaged actor that acts; 1: the actor itself
+    ema: float = 0.001  # rate of the averaged actor that acts; 1: the actor itself
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_lr: float = 1e-3
     tau: float = 0.05  # rate of the slow critics
@@ -245,6 +247,7 @@ class DDiffPG(nn.Module):
         """Take one step of every Q-function, the actor and the novelty model."""
         batch = self.sample()
         critic_loss = self.learn_critics(batch)
+        batch = self.without_rivals(batch)
         target, value = self.improve(batch)
         actor_loss = self.learn_actor(batch, target)
         recent = self.replay.draw(self.config.novelty.batch, self.config.novelty.recent)
@@ -314,12 +317,26 @@ class DDiffPG(nn.Module):
             slot, step = self.episodes.draw(self.weights[0] + self.weights[1], rows)
             return slot, step, self.episodes.success[slot]
         own = max(round(self.config.success_share * rows), 1)
-        rivals = round(self.config.rival_share * rows)
+        rivals = self.rivals(rows)
         counts = (own, rows - own - rivals, rivals)
         drawn = [self.episodes.draw(w, n) for w, n in zip(self.weights, counts, strict=True) if n]
         slot, step = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
         first = torch.arange(rows, device=self.device) < own
         return slot, step, first.expand_as(slot)
+
+    def without_rivals(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the batch without its last rows, which are other modes' successes.
+
+        They tell a mode's Q-function what leads elsewhere. The actor would see in them, above all
+        near the start, its own samples confirmed wherever that Q-function is still flat.
+        """
+        rows = batch["action"].shape[1]
+        kept = rows - self.rivals(rows)
+        return {k: v[:kept] if k == "index" else v[:, :kept] for k, v in batch.items()}
+
+    def rivals(self, rows: int) -> int:
+        """Return how many of a mode's rows are other modes' successes."""
+        return round(self.config.rival_share * rows) if self.config.success_share else 0
 
     def outside_tube(self, slot: Tensor, step: Tensor) -> Tensor:
         """Say which of the next n steps begin or end outside a mode's tube, (M, b, n)."""

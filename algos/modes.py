@@ -29,6 +29,7 @@ class ModesConfig:
     every: int = 50  # vector steps between reclusterings
     smallest: int = 2  # successes that make a mode, unless no cluster has as many
     most: int = 12  # modes
+    beyond: str = "merge"  # merge | drop: the nearest clusters, or the smallest, beyond `most`
     capacity: int = 400  # episodes kept: one half successes, shared equally by modes, one failures
     evict: str = "longest"  # longest | random: which success gives way
     failures: str = "shared"  # shared | nearest: whose batches hold a failed episode
@@ -39,6 +40,8 @@ class ModesConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
+        if self.beyond not in ("merge", "drop"):
+            raise ValueError(f"modes.beyond={self.beyond!r}: valid are merge, drop")
         if self.evict not in ("longest", "random"):
             raise ValueError(f"modes.evict={self.evict!r}: valid are longest, random")
         if self.failures not in ("shared", "nearest"):
@@ -166,7 +169,8 @@ class Modes:
             return None
         old = self.members()
         before = self.labels
-        self.labels = self.ranked(partition(self.matrix, self.config.threshold, self.config.most))
+        limit = self.config.most if self.config.beyond == "merge" else len(self.slots)
+        self.labels = self.ranked(partition(self.matrix, self.config.threshold, limit))
         inheritance = Inheritance(*match(self.members(), old))
         drops = any(j not in inheritance.parents for j in range(len(old)))
         if drops and not self.merging:
@@ -183,6 +187,7 @@ class Modes:
         sizes = np.bincount(labels)
         least = self.config.smallest if sizes.max() >= self.config.smallest else 1
         order = [c for c in np.argsort(-sizes, kind="stable") if sizes[c] >= least]
+        order = order[: self.config.most]
         rank = np.full(len(sizes), -1)
         rank[order] = np.arange(len(order))
         return rank[labels]

@@ -4,7 +4,7 @@
 
 DDiffPG on pointmaze-v3. Row 0 is `preset=paper` with the suite's network and batch sizes: the
 paper's are a GPU's. Every further row also takes the suite's values for one group of settings; the
-last is `preset=suite`, whose runs are those of results/reference/pointmaze. All rows make 8,000
+last is `preset=suite`, whose runs are those of results/reference/quick. All rows make 8,000
 updates; the first has the paper's shorter random play and so fewer env steps. Writes
 results/reference/ablation/: one experiment per row, ablation.csv and the figure. What is done is
 skipped; `until` stops after that row.
@@ -26,7 +26,7 @@ from bench.configuration import as_dict, resolve, understand
 from bench.runner import flat
 from bench.words import parse
 
-FOLDER, SUITE = Path("results/reference/ablation"), Path("results/reference/pointmaze")
+FOLDER, SUITE = Path("results/reference/ablation"), Path("results/reference/quick")
 ALGO, TASK = "ddiffpg", "pointmaze-v3"
 LEARNING = 512_000  # env steps after the random play: 8,000 updates
 SIZES = (

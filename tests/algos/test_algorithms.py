@@ -76,6 +76,24 @@ def test_commands_reach_the_policy():
     assert action.shape == (3, 2)
 
 
+def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
+    algo = build("ddiffpg")
+    live(algo, 60)
+    algo.modes.labels = torch.arange(len(algo.modes.slots)).numpy() % 2  # two modes by decree
+    algo.modes.count = algo.num_modes = 2
+    algo.weights = algo.tubes = None
+    batch = algo.sample()
+    labels = torch.full((algo.episodes.slots,), -1)
+    labels[algo.modes.slots] = torch.from_numpy(algo.modes.labels)
+    mine = torch.arange(2)[:, None]
+    drawn = labels[batch["slot"]]
+    assert ((drawn >= 0) & (drawn != mine)).any(1).all()
+    kept = algo.without_rivals(batch)
+    drawn = labels[kept["slot"]]
+    assert ((drawn < 0) | (drawn == mine)).all() and (drawn == mine).any(1).all()
+    assert {k: v.shape[v.dim() > 1] for k, v in kept.items()} == dict.fromkeys(kept, 8)
+
+
 def same(one, other):
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)

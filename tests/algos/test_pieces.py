@@ -180,6 +180,18 @@ def test_equal_shares_whatever_the_memory_holds():
     assert set(slot[1].tolist()) == {modes.slots[9]} and len(set(slot[0].tolist())) > 4
 
 
+@pytest.mark.parametrize(("beyond", "labels"), [("merge", [0, 0, 0, 0, 0, 1]),
+                                                ("drop", [0, 0, 0, 1, 1, -1])])  # fmt: skip
+def test_beyond_the_limit_clusters_are_merged_or_the_smallest_dropped(beyond, labels):
+    episodes = Episodes(replace(SPEC), 40, "cpu")
+    modes = Modes(episodes, ModesConfig(loop_radius=0.1, smallest=1, most=2, beyond=beyond))
+    for at in (0.0, 0.1, 0.0, 9.0, 9.0, 50.0):
+        play(episodes, 4, "success", at=at)
+        modes.file(0)
+    modes.recluster()
+    assert modes.count == 2 and modes.labels.tolist() == labels
+
+
 def test_memory_keeps_the_shortest_of_a_full_mode():
     episodes = Episodes(replace(SPEC), 8, "cpu")
     modes = Modes(episodes, ModesConfig(capacity=8, loop_radius=0.1))
