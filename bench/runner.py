@@ -8,6 +8,7 @@ import signal
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,8 +94,15 @@ def state_of(settings: Settings) -> str:
 class Run:
     """Everything of one run; `execute` does it from where it stands to its end."""
 
-    def __init__(self, settings: Settings, threads: int, display: Display) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        threads: int,
+        display: Display,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.settings, self.threads, self.display = settings, threads, display
+        self.stopping = stopping  # asked at every step whether to end as after Ctrl-C
         self.device = resolve_device(settings.device)
         self.record = Record(run_dir(settings))
         names = settings.names
@@ -157,7 +165,7 @@ class Run:
                     signal.signal(which, self.interrupt)
                 self.train()
                 self.finish()
-            except Stopped:
+            except (Stopped, KeyboardInterrupt):
                 self.facts |= {"status": "interrupted", "end": now()}
                 raise
             except Exception as error:
@@ -186,6 +194,7 @@ class Run:
             before = self.env_steps
             self.step()
             last = self.env_steps >= every.env_steps
+            self.stop = self.stop or self.stopping()
 
             def due(interval: int, before: int = before, last: bool = last) -> bool:
                 return last or self.env_steps // interval > before // interval

@@ -13,9 +13,14 @@ continues. All settings: python -m bench run algo=NAME task=NAME --cfg job
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +36,11 @@ from bench.display import Bar, Overview, Silent
 from bench.errors import UsageError
 from bench.records import Record
 from bench.registry import load_plugins
-from bench.runner import Run, Stopped, default_threads, run_dir, state_of
+from bench.runner import STOPPING, Run, Stopped, default_threads, run_dir, state_of
 from bench.settings import Settings, cores
 
 console = Console(stderr=True)
+STOP_FILE = "BENCH_STOP_FILE"  # names the file whose appearance stops the runs of a sweep
 
 
 def main(words: list[str]) -> int:
@@ -102,15 +108,20 @@ def job(config: DictConfig) -> None:
     bench.algos.discover()
     bench.tasks.discover()
     settings = as_object(config)
+    stop_file = Path(os.environ.get(STOP_FILE, ""))  # on another machine there may be none
+    if multiprocessing.parent_process():  # a worker between two runs must not die of a Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     state = state_of(settings)
-    if state == "done":
+    if state == "done" or stop_file.is_file():
         return
     threads = default_threads(settings, int(os.environ.get("BENCH_SIDE_BY_SIDE", "1")))
     torch.set_num_threads(threads)
     try:
-        Run(settings, threads, Silent()).execute(resume=state == "resume")
+        run = Run(settings, threads, Silent(), stopping=stop_file.is_file)
+        run.execute(resume=state == "resume")
     except Stopped:
-        raise KeyboardInterrupt from None
+        with suppress(OSError):
+            stop_file.touch()  # for the next run of the same process
     except Exception as error:
         # recorded in run.json; the other runs go on
         print(f"{run_dir(settings)}: {type(error).__name__}: {error}", file=sys.stderr)
@@ -127,7 +138,7 @@ def sweep(request: Any, runs: list[Settings], flags: list[str], states: list[str
              f"seed={','.join(request.seeds)}", *request.words]  # fmt: skip
     places = [run_dir(settings) for settings in runs]
     quiet = threading.Event()
-    with Overview(console, places) as overview:
+    with Overview(console, places) as overview, stoppable() as stop_file:
         watcher = threading.Thread(target=overview.watch, args=(quiet,), daemon=True)
         watcher.start()
         try:
@@ -137,7 +148,8 @@ def sweep(request: Any, runs: list[Settings], flags: list[str], states: list[str
         finally:
             quiet.set()
             watcher.join()
-    if status == 130:
+        interrupted = status == 130 or stop_file.exists()
+    if interrupted:
         console.print("interrupted; the same command continues what is not done")
         return 130
     failed = [p for p in places if Record(p).read().get("status") != "done"]
@@ -146,6 +158,31 @@ def sweep(request: Any, runs: list[Settings], flags: list[str], states: list[str
         console.print(f"[red]{facts.get('status', 'missing')}:[/] {place}: {facts.get('error')}")
     report(runs)
     return 1 if failed or status else 0
+
+
+@contextmanager
+def stoppable() -> Iterator[Path]:
+    """Let the first Ctrl-C end every run of a sweep resumably, a second one at once.
+
+    Raising here would make the launcher kill its workers while they save. So the file yielded
+    appears instead; they look for it at every step.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        stop_file = Path(folder) / "stop"
+        os.environ[STOP_FILE] = str(stop_file)
+
+        def stop(*_: Any) -> None:
+            if stop_file.exists():
+                raise KeyboardInterrupt
+            stop_file.touch()
+
+        before = {which: signal.signal(which, stop) for which in STOPPING}
+        try:
+            yield stop_file
+        finally:
+            del os.environ[STOP_FILE]
+            for which, handler in before.items():
+                signal.signal(which, handler)
 
 
 def hydra_run(words: list[str]) -> int:

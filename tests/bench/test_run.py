@@ -109,6 +109,27 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(tmp_path):
     pd.testing.assert_frame_equal(whole, killed)
 
 
+def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
+    command = [sys.executable, "-m", "bench", "run", "budget=smoke", f"results={tmp_path}",
+               "algo=sac", "task=pointmaze-v1", "seed=0,1,2", "env_steps=400000"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                               start_new_session=True, text=True)  # fmt: skip
+    place = tmp_path / "default/pointmaze-v1/sac"
+
+    def begun():
+        return all((place / f"seed={i}/progress.jsonl").exists() for i in (0, 1))
+
+    while not begun() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130 and "the same command continues" in error
+    assert "Traceback" not in error and not (place / "seed=2").exists()
+    for seed in (0, 1):
+        facts = json.loads((place / f"seed={seed}/run.json").read_text())
+        assert facts["status"] == "interrupted" and (place / f"seed={seed}/checkpoint.pt").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
