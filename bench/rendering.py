@@ -58,7 +58,7 @@ class Painter:
 
         Args:
             state: (S,) full physics state.
-            trails: paths (T + 1, 2 or 3) in m with their colours, drawn as lines.
+            trails: paths (T + 1, P) with their colours; the first 3 numbers, in m, are drawn.
             width: of the lines, in percent of the picture's.
         """
         mujoco = self.mujoco
@@ -67,7 +67,8 @@ class Painter:
         self.renderer.update_scene(self.data, self.camera)
         scene = self.renderer.scene
         for path, color in trails:
-            points = np.pad(path, ((0, 0), (0, 3 - path.shape[1])), constant_values=7.0)
+            place = path[:, :3]
+            points = np.pad(place, ((0, 0), (0, 3 - place.shape[1])), constant_values=7.0)
             rgba = np.array([*color[:3], 1.0], np.float32)
             for start, stop in itertools.pairwise(points):
                 if scene.ngeom >= scene.maxgeom:

@@ -4,13 +4,19 @@ After the tasks of DDiffPG (Li et al. 2024, arXiv 2406.00681). An action moves t
 joints' position servos by up to 0.05 rad from where the joints are; 0.04 s per step, 100 steps.
 Reward 10 on success, which ends the episode; nothing else is paid.
 
-| index | observation | unit |
+Observed, in this order, with k joints in the scene (`drawer-close`: 4, `cabinet-open`: 2, else 0):
+
+| number | observation | unit |
 | --- | --- | --- |
-| 0-2 | end effector (fingers' tip; peg's tip in `peg-in-hole`), x forward, y left, z up | m |
-| 3-5 | its velocity | m/s |
-| 6-12 | joint angles | rad |
-| 13-19 | joint velocities | rad/s |
-| 20- | the scene's joints, then their velocities (`drawer-close`: 4, `cabinet-open`: 2) | m, rad |
+| 3 | end effector (fingers' tip; peg's tip in `peg-in-hole`), x forward, y left, z up | m |
+| k | the scene's joints, by the task's `travel` | 1 |
+| 3 | the end effector's velocity | m/s |
+| 7 | joint angles | rad |
+| 7 | joint velocities | rad/s |
+| k | their velocities | 1/s |
+
+A path holds the first 3 + k: the end effector and what it moves. Where it is does not say which
+drawer is shut: in random play the forearm or the hand shuts one while the fingers are elsewhere.
 
 Departures from the paper: joint angles and velocities are observed (nothing is Markov without);
 the cabinet has two doors, where the released code has one; a door opens by pushing its handle
@@ -46,7 +52,9 @@ class Manipulation:
     Attributes:
         start: joint angles (rad) at the start of an episode; `jitter`: uniform noise on them.
         point: of link 7 whose position is observed.
-        things: number of observed joints of the scene; `ajar`: where they start, in m or rad.
+        things: number of observed joints of the scene; `ajar`: where they start, in m or rad;
+            `travel`: what is observed as 1, so that what happens to a thing weighs more in a
+            path than which way the arm came.
         view: of pictures, see `vector.Camera`.
     """
 
@@ -55,12 +63,12 @@ class Manipulation:
     point: tuple[float, float, float] = (0.0, 0.0, 0.255)
     things = 0
     ajar = 0.0
+    travel = 1.0
     jitter = 0.0
     view: tuple[tuple[float, float, float], float, float, float]
     layout = None
     act_dim = 7
     horizon = HORIZON
-    position = slice(0, 3)
     max_return: float | None = REWARD
 
     def __init__(self, name: str, config: Config) -> None:
@@ -71,28 +79,37 @@ class Manipulation:
         """O."""
         return 20 + 2 * self.things
 
+    @property
+    def position(self) -> slice:
+        """Where the end effector and the scene's joints are in an observation."""
+        return slice(0, 3 + self.things)
+
     def furnish(self, spec: mujoco.MjSpec) -> None:
         """Add the scene's things to the arm on its table."""
         raise NotImplementedError
 
     def goal(self, obs: np.ndarray) -> np.ndarray:
-        """Return which goal observations (N, O) have reached, (N,), -1 none."""
+        """Return which goal positions (N, P) or observations (N, O) have reached, -1 none."""
         raise NotImplementedError
 
     def label(self, path: np.ndarray, goal: int | None = None) -> int:
         """Label an episode.
 
         Args:
-            path: (T + 1, 3) positions of the end effector in m.
-            goal: what it reached, -1 nothing; None infers success and goal from the path.
+            path: (T + 1, P) positions of the end effector in m and of the scene's joints; without
+                these, (T + 1, 3), success is guessed from where the path ends.
+            goal: what it reached, -1 nothing; None reads success and goal off the path.
 
         Returns:
             Mode index, or -1 for no success.
         """
-        return self.nearest(path) if goal is None else goal
+        if goal is not None:
+            return goal
+        known = path.shape[1] == self.position.stop
+        return int(self.goal(path[-1:])[0]) if known else self.nearest(path[-1])
 
-    def nearest(self, path: np.ndarray) -> int:
-        """Return the goal that a path (T + 1, 3) ends at, -1 if at none."""
+    def nearest(self, tip: np.ndarray) -> int:
+        """Return the goal that the end effector (3,) has probably reached, -1 none."""
         raise NotImplementedError
 
     def model(self) -> mujoco.MjModel:
@@ -146,7 +163,8 @@ class PandaScene:
         """Return observations (N, O) as the module's docstring lists them."""
         tip, speed = self.kinematics(qpos[:, :7], qvel[:, :7])
         return np.concatenate(
-            [tip, speed, qpos[:, :7], qvel[:, :7], qpos[:, 7:], qvel[:, 7:]],
+            [tip, qpos[:, 7:] / self.task.travel, speed,
+             qpos[:, :7], qvel[:, :7], qvel[:, 7:] / self.task.travel],
             axis=1, dtype=np.float32,
         )  # fmt: skip
 
@@ -203,13 +221,9 @@ class Reach(Manipulation):
         """Return 0 within the target's radius."""
         return np.where(np.linalg.norm(obs[:, :3] - self.target, axis=1) <= self.radius, 0, -1)
 
-    def nearest(self, path: np.ndarray) -> int:
-        """Return 0 if a path ends in the target."""
-        return int(np.linalg.norm(path[-1] - self.target) <= self.radius) - 1
-
     def label(self, path: np.ndarray, goal: int | None = None) -> int:
         """Return the quadrant in which the path crosses the plane of the bars for the last time."""
-        if (self.nearest(path) if goal is None else goal) < 0:
+        if super().label(path, goal) < 0:
             return -1
         x = path[:, 0] - self.cross[0]
         inside = np.flatnonzero((x[:-1] <= 0) & (x[1:] > 0))
@@ -258,10 +272,6 @@ class PegInHole(Manipulation):
         distance = np.linalg.norm(obs[:, None, :3] - self.holes, axis=2)
         return np.where(distance.min(axis=1) <= self.radius, distance.argmin(axis=1), -1)
 
-    def nearest(self, path: np.ndarray) -> int:
-        """Return the hole that a path ends in."""
-        return int(self.goal(path[-1:])[0])
-
 
 class DrawerClose(Manipulation):
     """Four open drawers, two by two, each 0.17 m out. The mode is which one is pushed shut."""
@@ -271,7 +281,7 @@ class DrawerClose(Manipulation):
     things = 4
     view = ((0.45, 0.0, 0.35), 1.6, 30.0, -25.0)
     fronts = np.array([(0.16, 0.46), (-0.16, 0.46), (0.16, 0.20), (-0.16, 0.20)])  # y, z in m
-    closed, ajar, shut = 0.67, 0.17, 0.03
+    closed, ajar, travel, shut = 0.67, 0.17, 0.17, 0.03
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
         """Add the chest and its drawers."""
@@ -300,12 +310,12 @@ class DrawerClose(Manipulation):
 
     def goal(self, obs: np.ndarray) -> np.ndarray:
         """Return the drawer that is shut furthest, if one is."""
-        out = obs[:, 20:24]
+        out = obs[:, 3:7] * self.travel
         return np.where(out.min(axis=1) <= self.shut, out.argmin(axis=1), -1)
 
-    def nearest(self, path: np.ndarray) -> int:
-        """Return the drawer whose front a path ends at, pushed shut."""
-        x, y, z = path[-1]
+    def nearest(self, tip: np.ndarray) -> int:
+        """Return the drawer at whose front, pushed shut, the end effector is."""
+        x, y, z = tip
         centre = self.fronts.mean(axis=0)
         reached = x >= self.closed - self.shut - 0.03
         return int(corner(y - centre[0], z - centre[1])) if reached else -1
@@ -323,7 +333,7 @@ class CabinetOpen(Manipulation):
     things = 2
     view = ((0.45, 0.0, 0.4), 1.6, 30.0, -25.0)
     heights = np.array([0.62, 0.30])
-    face, open = 0.66, 0.4
+    face, open, travel = 0.66, 0.4, 0.4
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
         """Add the cabinet and its doors."""
@@ -344,12 +354,12 @@ class CabinetOpen(Manipulation):
 
     def goal(self, obs: np.ndarray) -> np.ndarray:
         """Return the door that is open widest, if one is open."""
-        angle = obs[:, 20:22]
+        angle = obs[:, 3:5] * self.travel
         return np.where(angle.max(axis=1) >= self.open, angle.argmax(axis=1), -1)
 
-    def nearest(self, path: np.ndarray) -> int:
-        """Return the door whose handle a path ends at, beyond its resting place."""
-        x, y, z = path[-1]
+    def nearest(self, tip: np.ndarray) -> int:
+        """Return the door at whose handle, beyond its resting place, the end effector is."""
+        x, y, z = tip
         pushed = x >= self.face - 0.25 and y > -0.03
         return int(np.abs(z - self.heights).argmin()) if pushed else -1
 

@@ -38,7 +38,7 @@ class Scene(Protocol):
     Attributes:
         frame_skip: physics steps per env step.
         horizon: env steps after which an episode is truncated.
-        position: slice of the observation that locates the agent, P numbers in m.
+        position: slice of the observation that locates the agent and what it moves, P numbers.
         modes: K names.
         layout: rows of the maze, or None.
         camera: for pictures.

@@ -15,25 +15,26 @@ def follow(env, waypoints, steps=100, near=0.03):
     Returns the mode it ended in (-1: failure), its length and its path.
     """
     obs, _ = env.reset()
-    scene, points, path = env.scene, [np.array(p, float) for p in waypoints], [obs[0, :3].copy()]
+    scene, points, where = env.scene, [np.array(p, float) for p in waypoints], env.position
+    path, first = [obs[0, where].copy()], where.stop + 3  # of the joint angles
     for _ in range(steps):
         while len(points) > 1 and np.linalg.norm(points[0] - obs[0, :3]) < near:
             points.pop(0)
-        tip, jacobian = scene.kinematics.jacobian(obs[:, 6:13].astype(float))
+        tip, jacobian = scene.kinematics.jacobian(obs[:, first : first + 7].astype(float))
         gap = points[0] - tip[0]
         gap *= min(1.0, 0.05 / (np.linalg.norm(gap) + 1e-9))
         j = jacobian[0]
         pinv = j.T @ np.linalg.inv(j @ j.T + 1e-3 * np.eye(3))
-        rest = 0.05 * (np.array(scene.task.start) - obs[0, 6:13])
+        rest = 0.05 * (np.array(scene.task.start) - obs[0, first : first + 7])
         change = pinv @ gap + (np.eye(7) - pinv @ j) @ rest
         action = change / scene.increment * 1.5
         action /= max(1.0, np.abs(action).max())
         obs, _, terminated, truncated, infos = env.step(action[None].astype(np.float32))
         if terminated[0] or truncated[0]:
-            path.append(infos["final_obs"][0, :3])
+            path.append(infos["final_obs"][0, where])
             final = infos["final_info"]
             return int(final["mode"][0]), int(final["episode"]["l"][0]), np.array(path)
-        path.append(obs[0, :3].copy())
+        path.append(obs[0, where].copy())
     return -1, steps, np.array(path)
 
 
@@ -65,6 +66,7 @@ def test_a_scripted_controller_reaches_every_mode(name):
         assert reached == mode, f"{task.modes[mode]}: ended as {reached} after {length} steps"
         assert length < task.horizon
         assert task.label(path) == mode, "the path alone tells another mode"
+        assert task.label(path[:, :3]) == mode, "the end effector's path alone tells another mode"
         doubled = np.repeat(path, 2, axis=0)
         jittered = doubled + np.random.default_rng(0).normal(0, 0.001, doubled.shape)
         jittered[-1] = path[-1]
