@@ -24,7 +24,8 @@ class Spec:
         num_envs: N, training environments stepped together.
         horizon: steps after which an episode is truncated.
         position: slice of the observation that locates the agent (m), and what it moves where a
-            task has such things (shares of their travel); None where unknown. The one hint that clustering and novelty may use.
+            task has such things (shares of their travel); None where unknown. The one hint that
+            clustering and novelty may use.
         max_return: largest return of an episode, or None where unknown; rewards divided by it
             peak at 1, so that one value support fits every task.
         seed: the run's seed, already used for torch; for generators of the algorithm's own.
