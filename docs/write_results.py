@@ -25,9 +25,10 @@ def lines(folder: str) -> list[list[str]]:
     for (task, algo), part in scores.groupby(["task", "algo"]):
         told, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
         modes = int(free["num_modes"].iloc[0])
+        name = str(task) if folder == FOLDERS[0] else f"{task} ({folder})"
         reached = f"{told['reachable_modes'].mean():.1f} of {modes}"
         rows.append([
-            str(task), str(algo), str(len(free)), "–" if told.empty else reached,
+            name, str(algo), str(len(free)), "–" if told.empty else reached,
             tables.cell(told["control_success"].dropna().to_numpy(), rng) or "–",
             tables.cell(free["success"].to_numpy(), rng),
             f"{free['modes_found'].mean():.1f} of {modes}",
