@@ -147,7 +147,7 @@ def headline(found: list[Scope]) -> Figure | None:
         return None
     algos = sorted({algo for _, table in shown for algo in table["algo"]})
     colors, marks = algo_colors(algos), algo_markers(algos)
-    columns = min(len(shown), 3)
+    columns = 2 if len(shown) == 4 else min(len(shown), 3)
     rows = -(-len(shown) // columns)
     figure = new_figure(3.5 * columns + 0.4, 3.3 * rows + 0.25 * -(-len(algos) // 6))
     grid = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True))
@@ -168,6 +168,7 @@ def headline(found: list[Scope]) -> Figure | None:
         axes.set_title(f"{scope.name} ({count} task{'s' * (count > 1)})")
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         axes.set(xlabel="mode coverage", ylabel="success rate")
+        axes.tick_params(labelbottom=True)  # also where the row below is shorter
         axes.grid(alpha=0.25)
     named = [Line2D([], [], color=colors[a], marker=marks[a], ls="", ms=7, label=a) for a in algos]
     seen = {protocol for _, table in shown for protocol in table["protocol"]}

@@ -252,10 +252,10 @@ def cluster_tree(run: RunRecord) -> Figure | None:
     dendrogram(linkage, ax=axes, no_labels=True, color_threshold=cut, above_threshold_color="#777",
                link_color_func=None)  # fmt: skip
     axes.axhline(cut, color=INK, lw=0.9, ls="--")
-    axes.text(0.995, cut, f" threshold {cut:.2g} m", ha="right", va="bottom", fontsize=7,
+    axes.text(0.995, cut, f" threshold {cut:.2g}", ha="right", va="bottom", fontsize=7,
               transform=axes.get_yaxis_transform())  # fmt: skip
     modes = len(set(labels[labels >= 0].tolist()))
-    axes.set(ylabel="distance (m)", yscale="symlog" if linkage[-1, 2] > 20 * cut else "linear")
+    axes.set(ylabel="distance of paths", yscale="symlog" if linkage[-1, 2] > 20 * cut else "linear")
     axes.set_title(f"{run.facts['algo']}, seed {run.facts['seed']}: {len(labels)} successes in "
                    f"{modes} clusters")  # fmt: skip
     return figure
