@@ -11,6 +11,7 @@ from bench.analysis import figures, tables
 from bench.analysis.load import final_scores, read_runs, table
 
 FOLDERS = ("quick", "hour")
+FAMILIES = ("pointmaze", "manipulation", "antmaze")  # from top to bottom
 SHOWN = ("ddiffpg", "sac")  # in the figure
 HEAD = ("task", "algorithm", "seeds", "modes reached on command", "command success",
         "success, sampled", "modes found, sampled", "effective modes, sampled")  # fmt: skip
@@ -42,7 +43,12 @@ def main() -> None:
     quick = [r for r in read_runs("results/reference/quick") if r.facts["status"] == "done"]
     done = [r for r in quick if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]
     figures.hero(done, table(done)).savefig("docs/hero.png", dpi=110)
-    rows = [row for folder in FOLDERS for row in lines(folder)]
+    rows = sorted(
+        (row for folder in FOLDERS for row in lines(folder)),
+        key=lambda row: FAMILIES.index(
+            row[0].split("-v")[0] if "maze" in row[0] else "manipulation"
+        ),
+    )
     text = tables.markdown(pd.DataFrame(rows, columns=list(HEAD)))
     readme = Path("README.md")
     before, _, rest = readme.read_text().partition(BEGIN)
