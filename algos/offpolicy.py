@@ -16,6 +16,8 @@ from .networks import RunningNorm, descend
 from .novelty import NovelD, NoveltyConfig
 from .replay import Replay
 
+CACHED = 1_024  # actions whose intermediate results stay in a CPU core's cache
+
 
 class ExperienceConfig(Protocol):
     """The settings of an algorithm that `Experience` reads."""
@@ -96,14 +98,26 @@ def regress(
 
 def values(critic: TwinCritic, seen: Tensor, action: Tensor) -> Tensor:
     """Return both heads' values of K actions per state: (B, O), (B, K, A) to (2, B, K)."""
-    rows, count, _ = action.shape
-    features = critic.features(seen[None]).repeat_interleave(count, dim=1)
-    return critic.values(features, action.flatten(0, 1)[None])[0].view(2, rows, count)
+    count, parts = action.shape[1], []
+    states = states_at_once(seen, count)
+    for part, actions in zip(seen.split(states), action.split(states), strict=True):
+        features = critic.features(part[None]).repeat_interleave(count, dim=1)
+        value = critic.values(features, actions.flatten(0, 1)[None])[0]
+        parts.append(value.view(2, len(part), count))
+    return torch.cat(parts, dim=1)
 
 
 def candidates(actor: DiffusionPolicy, seen: Tensor, count: int) -> Tensor:
     """Draw K actions per state, (B, O) to (B, K, A)."""
-    return actor.sample(seen.repeat_interleave(count, dim=0)).unflatten(0, (-1, count))
+    return torch.cat([
+        actor.sample(part.repeat_interleave(count, dim=0)).unflatten(0, (-1, count))
+        for part in seen.split(states_at_once(seen, count))
+    ])  # fmt: skip
+
+
+def states_at_once(seen: Tensor, count: int) -> int:
+    """Return how many states to judge or draw K actions for at once: as a CPU's cache holds."""
+    return max(1, CACHED // count) if seen.device.type == "cpu" else max(1, len(seen))
 
 
 @torch.no_grad()

@@ -141,8 +141,8 @@ class Run:
             },
             "algo_info": {"summary": entry.summary, **entry.info},
             "versions": versions(), "git": git_revision(), "hardware": hardware(self.device),
-            "threads": threads, "digest": digest(settings),
-            "start": now(), "end": None,
+            "threads": threads, "torch_threads": torch.get_num_threads(),
+            "digest": digest(settings), "start": now(), "end": None,
         }  # fmt: skip
 
     def execute(self, resume: bool) -> None:
@@ -364,6 +364,6 @@ class Run:
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
 
-def default_threads(settings: Settings, side_by_side: int) -> int:
-    """Return the threads of one of several runs side by side."""
+def physics_threads(settings: Settings, side_by_side: int) -> int:
+    """Return the threads of the physics of one of several runs side by side."""
     return settings.threads or max(1, cores() // side_by_side)

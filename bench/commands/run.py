@@ -36,7 +36,7 @@ from bench.display import Bar, Overview, Silent
 from bench.errors import UsageError
 from bench.records import Record
 from bench.registry import load_plugins
-from bench.runner import STOPPING, Run, Stopped, default_threads, run_dir, state_of
+from bench.runner import STOPPING, Run, Stopped, physics_threads, run_dir, state_of
 from bench.settings import Settings, cores
 
 console = Console(stderr=True)
@@ -83,8 +83,8 @@ def is_sweep(word: str) -> bool:
 
 def single(settings: Settings, state: str) -> int:
     """Run in the foreground with a progress bar."""
-    threads = default_threads(settings, 1)
-    torch.set_num_threads(threads)
+    threads = physics_threads(settings, 1)
+    torch.set_num_threads(settings.threads or 1)
     where = run_dir(settings)
     console.print(f"{'continuing' if state == 'resume' else 'writing'} {where}")
     try:
@@ -114,8 +114,8 @@ def job(config: DictConfig) -> None:
     state = state_of(settings)
     if state == "done" or stop_file.is_file():
         return
-    threads = default_threads(settings, int(os.environ.get("BENCH_SIDE_BY_SIDE", "1")))
-    torch.set_num_threads(threads)
+    threads = physics_threads(settings, int(os.environ.get("BENCH_SIDE_BY_SIDE", "1")))
+    torch.set_num_threads(settings.threads or 1)
     try:
         run = Run(settings, threads, Silent(), stopping=stop_file.is_file)
         run.execute(resume=state == "resume")

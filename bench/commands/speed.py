@@ -1,6 +1,6 @@
 """Measure env steps/s and updates/s in one run, as shares of what the machine can do.
 
-  python -m bench speed [num_envs=256] [threads=CORES] [seconds=2]
+  python -m bench speed [num_envs=256] [threads=CORES] [torch_threads=1] [seconds=2]
 
 Environments are compared with a bare loop of `mujoco.rollout` over the same model, batch and frame
 skip; updates with the steps of the environments that they learn from.
@@ -34,7 +34,15 @@ def main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    plain, values = parse(words, {"num_envs": "256", "threads": str(cores()), "seconds": "2"})
+    plain, values = parse(
+        words,
+        {
+            "num_envs": "256",
+            "threads": str(cores()),
+            "torch_threads": "1",
+            "seconds": "2",
+        },
+    )
     if plain:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
     num_envs, threads = whole("num_envs", values["num_envs"]), whole("threads", values["threads"])
@@ -45,7 +53,7 @@ def main(words: list[str]) -> int:
         ours, bare, share = environment(name, num_envs, threads, seconds)
         shown.add_row(name, f"{ours:,.0f}", f"{bare:,.0f}", f"{share:.0%}")
     console.print(shown)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(whole("torch_threads", values["torch_threads"]))
     shown = Table("algorithm", "updates/s", "rows/s", title=f"learning on {TASKS[0]}")
     for name in sorted(bench.algos.discover()):
         rate, batch = updates(name, seconds)
