@@ -249,6 +249,7 @@ def overview(
         ("aggregates", "Solved modes, averaged", comparison.aggregate_table(found)),
         ("improvement", "Probability of improvement", comparison.improvement_table(found)),
         ("survival", "Modes: when first found, whether lost", diversity.survival_table(done)),
+        ("settings", "Settings: what was held equal", tables.settings_table(done)),
     ]
     sheets = [sheet(table, out / name, title) for name, title, table in made if len(table)]
     return {"sheets": sheets, "overview": pictures}

@@ -1,11 +1,14 @@
-"""The result table, as data, Markdown, LaTeX and for the terminal."""
+"""The tables of results and settings, as data, Markdown and LaTeX."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+import yaml
 from bench.analysis import stats
-from bench.analysis.load import final_scores, finished
+from bench.analysis.load import RunRecord, final_scores, finished
 
 COLUMNS = {
     "success": "success",
@@ -17,6 +20,18 @@ COLUMNS = {
     "return": "return",
 }
 
+SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
+    "algo.novelty.coef": "novelty bonus",
+    "algo.exploration.warmup": "random play (env steps)",
+    "algo.critic.kind": "critic",
+    "algo.critic.hidden": "critic layers",
+    "algo.n_step": "n-step",
+    "algo.gamma": "discount",
+    "algo.batch": "batch",
+    "algo.updates": "updates per vector step",
+    "num_envs": "environments",
+    "algo.act_candidates": "candidates in evaluation",
+}
 
 SPECIAL = {mark: f"\\{mark}" for mark in "_%&#${}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -48,6 +63,38 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
         }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def settings_table(runs: list[RunRecord]) -> pd.DataFrame:
+    """Return what every algorithm ran with, a row per task and algorithm.
+
+    Where runs of one row differ the values are listed; `–` is a setting that an algorithm lacks.
+    """
+    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for run in runs:
+        config = settings(run)
+        row = rows.setdefault((run.facts["task"], run.facts["algo"]), {})
+        for key, title in SETTINGS.items():
+            value = config
+            for part in key.split("."):
+                value = value.get(part, "–") if isinstance(value, dict) else "–"
+            values = row.setdefault(title, [])
+            if str(value) not in values:
+                values.append(str(value))
+    return pd.DataFrame([
+        {"task": task, "algorithm": algo} | {title: " | ".join(v) for title, v in row.items()}
+        for (task, algo), row in sorted(rows.items())
+    ])  # fmt: skip
+
+
+def settings(run: RunRecord) -> dict[str, Any]:
+    """Return a run's config.yaml, empty if it cannot be read."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        config = yaml.load((run.path / "config.yaml").read_text(), loader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def cell(values: np.ndarray, rng: np.random.Generator) -> str:

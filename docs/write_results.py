@@ -1,4 +1,4 @@
-"""Draw docs/hero.png and write the README's result table, from results/reference alone.
+"""Draw docs/hero.png and write the result tables of README and docs, from results/reference alone.
 
 python -m docs.write_results
 """
@@ -8,19 +8,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from bench.analysis import figures, tables
-from bench.analysis.load import final_scores, read_runs, table
+from bench.analysis.load import RunRecord, final_scores, read_runs, table
 
+REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
 FAMILIES = ("pointmaze", "manipulation", "antmaze")  # from top to bottom
-SHOWN = ("ddiffpg", "sac")  # in the figure
+SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
+COMMON = ("pointmaze-v1", "pointmaze-v3", "reach")  # tasks of every algorithm
+GROUND = {"known-ground": "Pendulum-v1", "hopper": "Hopper-v5"}
 HEAD = ("task", "algorithm", "seeds", "modes reached on command", "command success",
         "success, sampled", "modes found, sampled", "effective modes, sampled")  # fmt: skip
-BEGIN, END = "<!-- results: python -m docs.write_results -->\n", "<!-- end of results -->\n"
+
+
+def done(folder: str) -> list[RunRecord]:
+    """Return an experiment's finished runs."""
+    return [r for r in read_runs(REFERENCE / folder) if r.facts["status"] == "done"]
 
 
 def lines(folder: str) -> list[list[str]]:
-    """Return the rows of one experiment's finished runs."""
-    runs = [r for r in read_runs(f"results/reference/{folder}") if r.facts["status"] == "done"]
+    """Return the rows of one experiment's runs of the algorithms that are shown everywhere."""
+    runs = [r for r in done(folder) if r.facts["algo"] in SHOWN]
     scores, rng = final_scores(table(runs)), np.random.default_rng(0)
     rows = []
     for (task, algo), part in scores.groupby(["task", "algo"]):
@@ -38,22 +45,94 @@ def lines(folder: str) -> list[list[str]]:
     return rows
 
 
-def main() -> None:
-    """Write both."""
-    quick = [r for r in read_runs("results/reference/quick") if r.facts["status"] == "done"]
-    done = [r for r in quick if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]
-    figures.hero(done, table(done)).savefig("docs/hero.png", dpi=110)
-    rows = sorted(
-        (row for folder in FOLDERS for row in lines(folder)),
+def results() -> pd.DataFrame:
+    """Return the table of every task."""
+    rows = [row for folder in FOLDERS for row in lines(folder)]
+    rows.sort(
         key=lambda row: FAMILIES.index(
             row[0].split("-v")[0] if "maze" in row[0] else "manipulation"
-        ),
+        )
     )
-    text = tables.markdown(pd.DataFrame(rows, columns=list(HEAD)))
-    readme = Path("README.md")
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    readme.write_text(before + BEGIN + text + END + after)
+    return pd.DataFrame(rows, columns=list(HEAD))
+
+
+def policies() -> pd.DataFrame:
+    """Return the table of every algorithm: bandit and common tasks."""
+    runs = [r for r in done(FOLDERS[0]) if r.facts["task"] in COMMON]
+    classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for r in runs}
+    scores = final_scores(table(runs))
+    bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv").set_index(["algo", "case"])["kept"]
+    cases = list(dict.fromkeys(bandit.index.get_level_values("case")))
+    rows = []
+    for algo, policy in sorted(classes.items()):
+        row = {"algorithm": algo, "policy class": policy}
+        row["bandit"] = (
+            " / ".join(str(bandit[algo, case]) for case in cases) if algo in bandit else "–"
+        )
+        for task in COMMON:
+            part = scores[(scores["task"] == task) & (scores["algo"] == algo)]
+            row[task] = ways(part) if len(part) else "–"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ways(part: pd.DataFrame) -> str:
+    """Return how many modes one algorithm finds on one task, and how often it succeeds."""
+    told, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
+    text = f"{free['modes_found'].mean():.1f}"
+    if len(told):
+        text += f" (told {told['reachable_modes'].mean():.1f})"
+    text += f" of {int(free['num_modes'].iloc[0])}, {free['success'].mean():.2f}"
+    return text if len(free) > 1 else text + " (1 seed)"
+
+
+def ground() -> pd.DataFrame:
+    """Return the table of known ground: the return at the last evaluation, by algorithm."""
+    rows: dict[str, dict[str, str]] = {}
+    for folder, task in GROUND.items():
+        runs = done(folder)
+        if not runs:
+            continue
+        frame = table(runs)
+        frame = frame[(frame["protocol"] == "sampled")]
+        last = frame[
+            frame["env_steps"] == frame.groupby(["algo", "seed"])["env_steps"].transform("max")
+        ]
+        for algo, part in last.groupby("algo"):
+            rows.setdefault(str(algo), {})[task] = spread(part["return"])
+        theirs = REFERENCE / folder / "stable-baselines3.csv"
+        if theirs.exists():
+            for algo, part in pd.read_csv(theirs).groupby("algo"):
+                rows.setdefault(f"{algo} (Stable-Baselines3)", {})[task] = spread(part["return"])
+    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("–").sort_index()
+    return frame.rename_axis("algorithm").reset_index()
+
+
+def spread(values: pd.Series) -> str:
+    """Return mean and range over seeds."""
+    if len(values) == 1:
+        return f"{values.iloc[0]:.0f} (1 seed)"
+    return f"{values.mean():.0f} ({values.min():.0f} to {values.max():.0f}, {len(values)} seeds)"
+
+
+def write(path: str, name: str, frame: pd.DataFrame) -> None:
+    """Put a table between the marks of that name in a Markdown file."""
+    begin, end = f"<!-- {name}: python -m docs.write_results -->\n", f"<!-- end of {name} -->\n"
+    before, found, rest = Path(path).read_text().partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{path} has no marks for {name}")
+    Path(path).write_text(before + begin + tables.markdown(frame) + end + after)
+
+
+def main() -> None:
+    """Draw the figure and write the tables."""
+    shown = [r for r in done(FOLDERS[0])
+             if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
+    figures.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
+    write("README.md", "results", results())
+    write("README.md", "policies", policies())
+    write("docs/algorithms.md", "known ground", ground())
 
 
 if __name__ == "__main__":

@@ -84,6 +84,19 @@ def test_one_seed_is_said_and_no_interval_invented(tmp_path):
     assert "(1 seed)" in tables.result_table(load_results(tmp_path))["success"].iloc[0]
 
 
+def test_the_report_says_what_each_algorithm_ran_with(tmp_path):
+    for seed, bonus in ((0, 0.003), (1, 0.0)):
+        place = make_run(tmp_path, "alpha", seed)
+        settings = f"num_envs: 64\nalgo: {{novelty: {{coef: {bonus}}}, n_step: 10}}\n"
+        (place / "config.yaml").write_text(settings)
+    make_run(tmp_path, "beta")  # its settings are lost
+    report.write(tmp_path, tmp_path / "out")
+    told = pd.read_csv(tmp_path / "out" / "settings.csv", dtype=str).set_index("algorithm")
+    assert told.loc["alpha", "novelty bonus"] == "0.003 | 0.0", "runs that differ are not averaged"
+    assert told.loc["alpha", ["n-step", "environments"]].tolist() == ["10", "64"]
+    assert told.loc["alpha", "critic"] == told.loc["beta", "environments"] == "–"
+
+
 def test_different_budgets_are_not_compared(tmp_path):
     make_run(tmp_path, "alpha", 0)
     make_run(tmp_path, "beta", 0, budget="hour")
