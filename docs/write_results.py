@@ -115,14 +115,14 @@ def spread(values: pd.Series) -> str:
     return f"{values.mean():.0f} ({values.min():.0f} to {values.max():.0f}, {len(values)} seeds)"
 
 
-def write(path: str, name: str, frame: pd.DataFrame) -> None:
-    """Put a table between the marks of that name in a Markdown file."""
+def write(path: str, name: str, text: str) -> None:
+    """Put a text between the marks of that name in a Markdown file."""
     begin, end = f"<!-- {name}: python -m docs.write_results -->\n", f"<!-- end of {name} -->\n"
     before, found, rest = Path(path).read_text().partition(begin)
     _, ended, after = rest.partition(end)
     if not (found and ended):
         raise ValueError(f"{path} has no marks for {name}")
-    Path(path).write_text(before + begin + tables.markdown(frame) + end + after)
+    Path(path).write_text(before + begin + text + end + after)
 
 
 def main() -> None:
@@ -130,9 +130,10 @@ def main() -> None:
     shown = [r for r in done(FOLDERS[0])
              if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
     figures.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
-    write("README.md", "results", results())
-    write("README.md", "policies", policies())
-    write("docs/algorithms.md", "known ground", ground())
+    write("README.md", "results", tables.markdown(results()))
+    write("README.md", "policies", tables.markdown(policies()))
+    write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
+    write("docs/algorithms.md", "known ground", tables.markdown(ground()))
 
 
 if __name__ == "__main__":

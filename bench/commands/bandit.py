@@ -1,4 +1,4 @@
-"""Train off-policy algorithms on one-step bandits with four peaks; show what each one keeps.
+"""Train algorithms on one-step bandits with four peaks; show what each one keeps.
 
   python -m bench bandit [algo=all|NAME,...] [case=all|NAME,...] [critic=exact|learned] [out=DIR]
                          [updates=1500] [seed=0]
@@ -6,9 +6,11 @@
 Cases: equal (four peaks of height 1, a replay of uniform actions), lopsided (the same peaks, a
 replay that holds them 85/5/5/5) and unequal (heights 1, 0.9, 0.8, 0.7, uniform actions). A mode is
 kept if at least 5 % of 2,000 samples lie within 0.3 of its peak. With critic=exact every value that
-an actor learns from is the true one, so that the critic plays no part. Settings: the suite's, with
-conf/presets/suite/*/bandit.yaml. Results found in DIR that are not trained anew stay in table and
-figure (default: results/bandit).
+an actor learns from is the true one, so that the critic plays no part. On-policy algorithms know
+their own actions only, one vector step per update: for them critic and first replay play no part.
+An algorithm that takes commands has a second row, told: every mode that it has discovered is asked
+for equally often. Settings: the suite's, with conf/presets/suite/*/bandit.yaml. Results found in
+DIR that are not trained anew stay in table and figure (default: results/bandit).
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ NEAR = 0.3  # an action this near to a peak is in its mode
 KEPT = 0.05  # share of the samples that makes a mode a kept one
 METRES = 5.0  # an action moves the agent this far, so that paths to different peaks differ
 NUM_ENVS, FILLED, SAMPLES = 8, 4_000, 2_000
-EVERY = 10  # updates per vector step of the policy's own actions
+EVERY = {"off-policy": 10, "on-policy": 1}  # updates per vector step of the policy's own actions
 CASES = {  # heights of the peaks, and their shares of the first replay (none: uniform actions)
     "equal": ((1.0, 1.0, 1.0, 1.0), None),
     "lopsided": ((1.0, 1.0, 1.0, 1.0), (0.85, 0.05, 0.05, 0.05)),
@@ -61,7 +63,7 @@ def main(words: list[str]) -> int:
     if plain:
         raise UsageError(f"bandit takes key=value words, not {plain[0]!r}")
     registry = bench.algos.discover()
-    chosen = [a for a in expand_algos(names(given["algo"])) if off_policy(registry[a])]
+    chosen = expand_algos(names(given["algo"]))
     cases = list(CASES) if given["case"] == "all" else names(given["case"])
     for case in cases:
         if case not in CASES:
@@ -75,26 +77,18 @@ def main(words: list[str]) -> int:
     for algo in chosen:
         for case in cases:
             start = time.perf_counter()
-            action = samples(train(registry[algo], case, updates, seed, exact))
-            row = {
-                "algo": algo,
-                "case": case,
-                **measure(action),
-                "critic": given["critic"],
-                "updates": updates,
-                "seed": seed,
-                "seconds": round(time.perf_counter() - start),
-            }
-            keep(out, row, action)
-            Console().print(" ".join(f"{key}={value}" for key, value in row.items()))
+            trained = train(registry[algo], case, updates, seed, exact)
+            facts = {"critic": given["critic"], "updates": updates, "seed": seed,
+                     "seconds": round(time.perf_counter() - start)}  # fmt: skip
+            for told in (False, True) if trained.num_modes else (False,):
+                action = samples(trained, told)
+                name = f"{algo} (told)" if told else algo
+                row = {"algo": name, "case": case, **measure(action), **facts}
+                keep(out, row, action)
+                Console().print(" ".join(f"{key}={value}" for key, value in row.items()))
     write(out)
     print(f"table: {out / 'bandit.md'}\nfigure: {out / 'bandit.png'}")
     return 0
-
-
-def off_policy(entry: Entry) -> bool:
-    """Say whether an algorithm learns from a replay that others have filled."""
-    return entry.info.get("data") == "off-policy"
 
 
 def settings(entry: Entry) -> Any:
@@ -139,10 +133,10 @@ def train(
     exact: bool = True,
     changes: dict[str, Any] | None = None,
 ) -> Algorithm:
-    """Train on a case: fill the replay, then learn, acting once in `EVERY` updates.
+    """Train on a case: fill the replay, then learn, acting now and then (`EVERY`).
 
     Args:
-        entry: of an off-policy algorithm.
+        entry: of an algorithm.
         case: of `CASES`.
         updates: calls of `update`.
         seed: of all randomness.
@@ -159,8 +153,9 @@ def train(
         give_values(algo, heights)
     for action in first_actions(shares, torch.Generator().manual_seed(seed)).split(NUM_ENVS):
         algo.observe(transition(action, heights))
+    every = EVERY[entry.info.get("data", "off-policy")]
     for i in range(updates):
-        if i % EVERY == 0:
+        if i % every == 0:
             action = algo.act(torch.zeros(NUM_ENVS, 2), explore=True)
             algo.observe(transition(action, heights))
         algo.update()
@@ -179,9 +174,10 @@ def give_values(algo: Any, heights: tuple[float, ...]) -> None:
             module.values = values  # type: ignore[method-assign]
 
 
-def samples(algo: Algorithm) -> Tensor:
-    """Draw actions of the trained policy as evaluation does, one sample each, (S, 2)."""
-    return algo.act(torch.zeros(SAMPLES, 2))
+def samples(algo: Algorithm, told: bool = False) -> Tensor:
+    """Draw actions as evaluation does, one sample each, or each mode commanded in turn, (S, 2)."""
+    mode = torch.arange(SAMPLES) % algo.num_modes if told else None
+    return algo.act(torch.zeros(SAMPLES, 2), mode=mode)
 
 
 def measure(action: Tensor) -> dict[str, float]:
