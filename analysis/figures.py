@@ -207,11 +207,12 @@ def ablation(frame: pd.DataFrame, order: Sequence[str], labels: Sequence[str]) -
             values = chosen[metric].dropna().to_numpy()
             if not len(values):
                 continue
-            axes.plot(values, np.full(len(values), place), "o", ms=4, color="#0173b2", alpha=0.45)
+            axes.plot(values, np.full(len(values), place), "o", ms=4, color="#0173b2", alpha=0.45,
+                      clip_on=False)  # fmt: skip
             ends = stats.interval(values[:, None], stats.mean, rng=rng)
             if ends:
                 axes.plot(ends, [place, place], color="#0173b2", lw=1.6)
-            axes.plot(values.mean(), place, "D", ms=6, color="#0173b2")
+            axes.plot(values.mean(), place, "D", ms=6, color="#0173b2", clip_on=False)
         axes.set_title(title)
         axes.grid(axis="x", alpha=0.25)
         axes.set_yticks(range(len(order)), labels)
