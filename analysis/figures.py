@@ -101,8 +101,8 @@ def path_map(runs: list[RunRecord], frame: pd.DataFrame) -> Figure:
             some = [run for run in own if not run.last(protocol).empty]
             if some:
                 panels.append((algo, protocol, median_run(some, rows, protocol)))
-    columns = min(max(len(panels), 1), WIDEST)
-    rows = max(-(-len(panels) // columns), 1)
+    rows = max(-(-len(panels) // WIDEST), 1)
+    columns = max(-(-len(panels) // rows), 1)  # rows of about equal length
     figure = new_figure(2.5 * columns, 3.1 * rows)
     figure.records = [run.path for _, _, run in panels]
     grid = np.ravel(figure.subplots(rows, columns))

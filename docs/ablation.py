@@ -7,7 +7,7 @@ paper's are a GPU's. Every further row also takes the suite's values for one gro
 last is `preset=suite`, whose runs are those of results/reference/quick. All rows make 8,000
 updates; the first has the paper's shorter random play and so fewer env steps. Writes
 results/reference/ablation/: one experiment per row, ablation.csv and the figure. What is done is
-skipped; `until` stops after that row.
+skipped; `until` stops after that row. The committed records of these runs lack paths and policies.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw docs/hero.png and write the result tables of README and docs, from results/reference alone.
+"""Draw the README's figures and write the tables of README and docs, from results/reference alone.
 
 python -m docs.write_results
 """
@@ -15,6 +15,7 @@ FOLDERS = ("quick", "hour")
 FAMILIES = ("pointmaze", "manipulation", "antmaze")  # from top to bottom
 SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
 COMMON = ("pointmaze-v1", "pointmaze-v3", "reach")  # tasks of every algorithm
+DRAWN = COMMON[1]  # with every algorithm
 GROUND = {"known-ground": "Pendulum-v1", "hopper": "Hopper-v5"}
 HEAD = ("task", "algorithm", "seeds", "modes reached on command", "command success",
         "success, sampled", "modes found, sampled", "effective modes, sampled")  # fmt: skip
@@ -126,10 +127,12 @@ def write(path: str, name: str, text: str) -> None:
 
 
 def main() -> None:
-    """Draw the figure and write the tables."""
+    """Draw the figures and write the tables."""
     shown = [r for r in done(FOLDERS[0])
              if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
     figures.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
+    every = [r for r in done(FOLDERS[0]) if r.facts["task"] == DRAWN]
+    figures.path_map(every, table(every)).savefig("docs/policies.png", dpi=80)
     write("README.md", "results", tables.markdown(results()))
     write("README.md", "policies", tables.markdown(policies()))
     write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
