@@ -187,6 +187,8 @@ def exploration(runs: list[RunRecord]) -> Figure:
 def ablation(frame: pd.DataFrame, order: Sequence[str], labels: Sequence[str]) -> Figure:
     """Return experiments of one task, one row each: per-seed dots, mean and 95 % interval.
 
+    A run that found no mode to command counts as 0 on command.
+
     Args:
         frame: of `load_results`.
         order: experiment names from top to bottom.
@@ -203,8 +205,9 @@ def ablation(frame: pd.DataFrame, order: Sequence[str], labels: Sequence[str]) -
         figure.subplots(1, len(columns), sharey=True), columns, strict=True
     ):
         for place, name in enumerate(order):
-            chosen = scores[(scores["experiment"] == name) & (scores["protocol"] == protocol)]
-            values = chosen[metric].dropna().to_numpy()
+            own = scores[scores["experiment"] == name].set_index("seed")
+            chosen = own.loc[own["protocol"] == protocol, metric]
+            values = chosen.reindex(own.index.unique()).fillna(0).to_numpy()
             if not len(values):
                 continue
             axes.plot(values, np.full(len(values), place), "o", ms=4, color="#0173b2", alpha=0.45,

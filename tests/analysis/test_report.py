@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from bench.analysis import report, tables
+from bench.analysis import figures, report, tables
 from bench.analysis.load import final_scores, load_results, refusals
 
 LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
@@ -95,6 +95,17 @@ def test_the_report_says_what_each_algorithm_ran_with(tmp_path):
     assert told.loc["alpha", "novelty bonus"] == "0.003 | 0.0", "runs that differ are not averaged"
     assert told.loc["alpha", ["n-step", "environments"]].tolist() == ["10", "64"]
     assert told.loc["alpha", "critic"] == told.loc["beta", "environments"] == "–"
+
+
+def test_an_ablation_counts_a_run_without_commands_as_zero(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, seed=seed)
+    frame = load_results(tmp_path)
+    frame = frame[(frame["seed"] == 0) | (frame["protocol"] == "sampled")]
+    figure = figures.ablation(frame, ["exp"], ["as it is"])
+    on_command = figure.axes[0].lines
+    assert sorted(on_command[0].get_xdata()) == [0, 1], "a dot per seed"
+    assert on_command[-1].get_xdata() == [0.5], "their mean"
 
 
 def test_different_budgets_are_not_compared(tmp_path):
