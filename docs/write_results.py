@@ -84,7 +84,8 @@ def ways(part: pd.DataFrame) -> str:
     if len(told):
         text += f" (told {told['reachable_modes'].mean():.1f})"
     text += f" of {int(free['num_modes'].iloc[0])}, {free['success'].mean():.2f}"
-    return text if len(free) > 1 else text + " (1 seed)"
+    seeds = {1: " (1 seed)", 2: " (2 seeds)"}
+    return text + seeds.get(len(free), "")
 
 
 def ground() -> pd.DataFrame:
