@@ -285,7 +285,8 @@ class DDiffPG(nn.Module):
         where = {"index": index}
         if self.num_modes:
             slot, step, own = self.draw_mode_rows(rows)
-            outside = self.outside_tube(slot, step) if config.modes.tube > 0 else None
+            bounded = config.modes.discover and config.modes.tube > 0
+            outside = self.outside_tube(slot, step) if bounded else None
             reward, next_obs, discount = self.episodes.n_step(
                 slot, step, config.n_step, gamma, outside
             )

@@ -24,7 +24,7 @@ class ModesConfig:
     loop_radius: float = 3.0  # m; a path that comes back this near has made a loop
     points: int = 32  # of a path, after resampling
     tube: float = 2.5  # m; a Q-function's episode ends where it leaves this far from its mode's
-    # paths, so that no value leaks in through another mode's route; 0: never
+    # paths, so that no value leaks in through another mode's route; 0, or discover=false: never
     tube_paths: int = 8  # shortest successes of a mode whose surroundings are its tube
     every: int = 50  # vector steps between reclusterings
     smallest: int = 2  # successes that make a mode, unless no cluster has as many
@@ -161,6 +161,8 @@ class Modes:
         A mode is only dropped when two reclusterings in a row would drop it, so that one noisy
         partition cannot destroy what was learned.
         """
+        if not (self.slots or self.failures):
+            return None
         if not self.config.discover:
             self.labels[:] = 0
             first, self.count = self.count == 0, 1

@@ -180,8 +180,7 @@ class Episodes(nn.Module):
         """Draw steps uniformly from weighted sets of slots.
 
         Args:
-            weights: (G, S) share of each slot in each group's draws; a row may be all zero, and
-                then draws from the whole memory.
+            weights: (G, S) share of each slot in each group's draws, of a row not all 0.
             count: b, steps per group.
 
         Returns:

@@ -13,12 +13,14 @@ SPEC = Spec(obs_dim=4, act_dim=2, num_envs=4, horizon=10, position=slice(0, 2), 
             seed=0)  # fmt: skip
 
 
-def build(name, warmup=80):
+def build(name, warmup=80, **modes):
     torch.manual_seed(0)
     entry = bench.algos.registry[name]
     config = entry.config()
     config.exploration.warmup = warmup
     config.batch = 32
+    for key, value in modes.items():
+        setattr(config.modes, key, value)
     return entry.factory(SPEC, config, "cpu")
 
 
@@ -74,6 +76,15 @@ def test_commands_reach_the_policy():
     assert algo.num_modes >= 1
     action = algo.act(torch.zeros(3, 4), mode=torch.zeros(3, dtype=torch.int64))
     assert action.shape == (3, 2)
+
+
+@pytest.mark.parametrize("warmup", [16, 80])  # before an episode has ended, and after
+def test_without_discovery_one_mode_holds_every_episode(warmup):
+    algo = build("ddiffpg", warmup, discover=False)
+    live(algo, 60)
+    assert algo.num_modes == 1
+    held = algo.modes.weights().sum((0, 1)) > 0
+    assert held.nonzero().flatten().tolist() == sorted(algo.modes.slots + algo.modes.failures)
 
 
 def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
