@@ -60,7 +60,7 @@ def understand(words: list[str]) -> Request:
     given = {}
     for word in words:
         key, mark, value = word.partition("=")
-        if mark and key.lstrip("+") in NAMED:
+        if mark and key in NAMED:
             given[key] = value
     load_plugins(names(given.get("plugins", "")))
     algos, tasks = bench.algos.discover(), bench.tasks.discover()
@@ -223,19 +223,20 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 def one_line(error: BaseException, overrides: list[str]) -> str:
     """Return Hydra's complaint as one line that names the key and what is valid."""
     text = str(error.__cause__ or error)
-    missing = re.search(r"Key '(\w+)' not in '(\w+)'", text + str(error))
+    missing = re.search(r"Key '(\w+)' not in '\w+'", text + str(error))
     if missing:
-        key, owner = missing.groups()
-        full = next((o.split("=")[0] for o in overrides if o.split("=")[0].endswith(key)), key)
-        return unknown("setting", full.lstrip("+"), valid_keys(overrides, owner, full))
+        key = missing[1]
+        paths = (override.partition("=")[0].lstrip("+").split(".") for override in overrides)
+        full = next((".".join(p[: p.index(key) + 1]) for p in paths if key in p), key)
+        return unknown("setting", full, valid_keys(overrides, full))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     where = re.search(r"full_key: (\S+)", text)
     return (f"{where[1]}: " if where and where[1] not in lines[0] else "") + lines[0]
 
 
-def valid_keys(overrides: list[str], owner: str, full: str) -> list[str]:
+def valid_keys(overrides: list[str], full: str) -> list[str]:
     """Return the full names of the settings beside an unknown one."""
-    prefix = full.lstrip("+").rpartition(".")[0]
+    prefix = full.rpartition(".")[0]
     given = dict(o.partition("=")[::2] for o in overrides)
     config: Any = Settings
     for i, part in enumerate(prefix.split(".") if prefix else []):

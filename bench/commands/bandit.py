@@ -1,7 +1,7 @@
 """Train algorithms on one-step bandits with four peaks; show what each one keeps.
 
   python -m bench bandit [algo=all|NAME,...] [case=all|NAME,...] [critic=exact|learned] [out=DIR]
-                         [updates=1500] [seed=0]
+                         [updates=1500] [seed=0] [algo.SETTING=VALUE ...]
 
 Cases: equal (four peaks of height 1, a replay of uniform actions), lopsided (the same peaks, a
 replay that holds them 85/5/5/5) and unequal (heights 1, 0.9, 0.8, 0.7, uniform actions). A mode is
@@ -9,13 +9,15 @@ kept if at least 5 % of 2,000 samples lie within 0.3 of its peak. With critic=ex
 an actor learns from is the true one, so that the critic plays no part. On-policy algorithms know
 their own actions only, one vector step per update: for them critic and first replay play no part.
 An algorithm that takes commands has a second row, told: every mode that it has discovered is asked
-for equally often. Settings: the suite's, with conf/presets/suite/*/bandit.yaml. Results found in
-DIR that are not trained anew stay in table and figure (default: results/bandit).
+for equally often. Settings: the suite's, with conf/presets/suite/*/bandit.yaml, and what is given,
+as in algo.actor.steps=5. Results found in DIR that are not trained anew stay in table and figure
+(default: results/bandit).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch import Tensor
 
@@ -31,7 +34,7 @@ import bench.algos
 from bench.algos.critics import TwinCritic
 from bench.analysis.style import INK, new_figure
 from bench.api import Algorithm, Spec, Transition
-from bench.configuration import CONF, expand_algos, names, read, restrict
+from bench.configuration import CONF, expand_algos, names, one_line, read, restrict
 from bench.errors import UsageError
 from bench.registry import Entry, unknown
 from bench.words import parse, whole
@@ -59,6 +62,8 @@ def main(words: list[str]) -> int:
         print(__doc__)
         return 0
     defaults = {"algo": "all", "case": "all", "out": "results/bandit", "updates": "1500"}
+    changes = [word for word in words if word.startswith("algo.")]
+    words = [word for word in words if word not in changes]
     plain, given = parse(words, defaults | {"seed": "0", "critic": "exact"})
     if plain:
         raise UsageError(f"bandit takes key=value words, not {plain[0]!r}")
@@ -72,12 +77,14 @@ def main(words: list[str]) -> int:
         raise UsageError(unknown("critic", given["critic"], ["exact", "learned"]))
     exact = given["critic"] == "exact"
     updates, seed = whole("updates", given["updates"]), whole("seed", given["seed"], 0)
+    for algo in chosen:
+        settings(registry[algo], changes)  # refused before the first is trained
     out = Path(given["out"])
     out.mkdir(parents=True, exist_ok=True)
     for algo in chosen:
         for case in cases:
             start = time.perf_counter()
-            trained = train(registry[algo], case, updates, seed, exact)
+            trained = train(registry[algo], case, updates, seed, exact, changes)
             facts = {"critic": given["critic"], "updates": updates, "seed": seed,
                      "seconds": round(time.perf_counter() - start)}  # fmt: skip
             for told in (False, True) if trained.num_modes else (False,):
@@ -91,13 +98,21 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def settings(entry: Entry) -> Any:
-    """Return an algorithm's settings with the suite's for bandits."""
+def settings(entry: Entry, changes: Sequence[str] = ()) -> Any:
+    """Return an algorithm's settings with the suite's for bandits, and changes of them.
+
+    Raises:
+        UsageError: on a change of what is no setting, or to what it cannot be.
+    """
     config: Any = OmegaConf.structured(entry.config)
     for folder in ("all", entry.name):
         path = CONF / "presets" / "suite" / folder / "bandit.yaml"
         config = OmegaConf.merge(config, restrict(read(path), entry.config))
-    return OmegaConf.to_object(config)
+    try:
+        given = OmegaConf.from_dotlist([word.removeprefix("algo.") for word in changes])
+        return OmegaConf.to_object(OmegaConf.merge(config, given))
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UsageError(one_line(error, [f"algo={entry.name}", *changes])) from None
 
 
 def reward(action: Tensor, heights: tuple[float, ...]) -> Tensor:
@@ -131,7 +146,7 @@ def train(
     updates: int,
     seed: int = 0,
     exact: bool = True,
-    changes: dict[str, Any] | None = None,
+    changes: Sequence[str] = (),
 ) -> Algorithm:
     """Train on a case: fill the replay, then learn, acting now and then (`EVERY`).
 
@@ -141,14 +156,11 @@ def train(
         updates: calls of `update`.
         seed: of all randomness.
         exact: whether actors are given the true values.
-        changes: of the settings, by name.
+        changes: of the settings, as in "algo.actor.steps=5".
     """
     heights, shares = CASES[case]
     torch.manual_seed(seed)
-    config = settings(entry)
-    for key, value in (changes or {}).items():
-        setattr(config, key, value)
-    algo: Algorithm = entry.factory(SPEC, config, "cpu")
+    algo: Algorithm = entry.factory(SPEC, settings(entry, changes), "cpu")
     if exact:
         give_values(algo, heights)
     for action in first_actions(shares, torch.Generator().manual_seed(seed)).split(NUM_ENVS):

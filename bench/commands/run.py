@@ -52,15 +52,19 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
+    words = [word.lstrip("+") for word in words]  # Hydra would add a setting that nothing reads
+    words, shown = take_shown(words)
     flags = [word for word in words if word.startswith("-")]
     request = understand([word for word in words if not word.startswith("-")])
     combinations = list(request.combinations())
     overrides = [request.overrides(*c) for c in combinations]
     swept = [word for word in request.words if is_sweep(word)]
-    if "--cfg" in words or "-c" in words:
-        rest = [w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")]
-        return hydra_run([*(o for o in overrides[0][:3]), *rest])
     runs = [resolve([w for w in line if w not in swept]) for line in overrides]
+    if shown:
+        if swept:
+            raise UsageError(f"{swept[0]}: {shown[0]} shows one run's settings, give one value")
+        rest = [w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")]
+        return hydra_run([*overrides[0][:3], *rest, *shown])
     if swept:
         return sweep(request, runs, [*flags, "-m"] if "-m" not in flags else flags, [])
     states = [state_of(settings) for settings in runs]
@@ -72,6 +76,18 @@ def main(words: list[str]) -> int:
     if len(runs) == 1 and not any(word.startswith("hydra/launcher=") for word in words):
         return single(runs[0], states[0])
     return sweep(request, runs, flags if "-m" in flags else [*flags, "-m"], states)
+
+
+def take_shown(words: list[str]) -> tuple[list[str], list[str]]:
+    """Part Hydra's flags that show settings, and the word after each, from all other words."""
+    others, shown = [], []
+    rest = iter(words)
+    for word in rest:
+        if word in ("--cfg", "-c", "--package", "-p"):
+            shown += [word, *filter(None, [next(rest, None)])]
+        else:
+            others.append(word)
+    return others, shown
 
 
 def is_sweep(word: str) -> bool:

@@ -26,8 +26,8 @@ def build(name, **settings):
     return entry.factory(SPEC, entry.config(**{"batch": 32, **settings}), "cpu")
 
 
-def shares(name, case, updates, **changes):
-    algo = bandit.train(bench.algos.registry[name], case, updates, changes=changes)
+def shares(name, case, updates):
+    algo = bandit.train(bench.algos.registry[name], case, updates)
     found = bandit.measure(bandit.samples(algo))
     return [found[f"mode_{k}"] for k in range(4)], found["in_mode"]
 
@@ -236,7 +236,7 @@ def test_maxentdp_follows_heights_and_not_the_replay():
 def test_diffusion_ql_without_q_clones_the_replay():
     """Rare peaks come last: 1,000 updates gave them a fifth of their share, 2,500 over a half."""
     entry = bench.algos.registry["diffusion-ql"]
-    algo = bandit.train(entry, "lopsided", 2500, changes={"eta": 0.0})
+    algo = bandit.train(entry, "lopsided", 2500, changes=["algo.eta=0"])
     memory = algo.experience.replay
     stored = bandit.measure(memory.fields["action"][: len(memory)])
     cloned = bandit.measure(bandit.samples(algo))
