@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 from bench.analysis import figures, tables
 from bench.analysis.load import RunRecord, final_scores, read_runs, table
+from bench.analysis.style import INK, algo_colors, new_figure
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
@@ -88,26 +91,54 @@ def ways(part: pd.DataFrame) -> str:
     return text + seeds.get(len(free), "")
 
 
+def on_ground() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return by task of known ground this suite's evaluations and Stable-Baselines3's returns."""
+    found = {}
+    for folder, task in GROUND.items():
+        frame = table(done(folder))
+        found[task] = (
+            frame[frame["protocol"] == "sampled"],
+            pd.read_csv(REFERENCE / folder / "stable-baselines3.csv"),
+        )
+    return found
+
+
 def ground() -> pd.DataFrame:
     """Return the table of known ground: the return at the last evaluation, by algorithm."""
     rows: dict[str, dict[str, str]] = {}
-    for folder, task in GROUND.items():
-        runs = done(folder)
-        if not runs:
-            continue
-        frame = table(runs)
-        frame = frame[(frame["protocol"] == "sampled")]
-        last = frame[
-            frame["env_steps"] == frame.groupby(["algo", "seed"])["env_steps"].transform("max")
-        ]
-        for algo, part in last.groupby("algo"):
+    for task, (ours, theirs) in on_ground().items():
+        end = ours.groupby(["algo", "seed"])["env_steps"].transform("max")
+        for algo, part in ours[ours["env_steps"] == end].groupby("algo"):
             rows.setdefault(str(algo), {})[task] = spread(part["return"])
-        theirs = REFERENCE / folder / "stable-baselines3.csv"
-        if theirs.exists():
-            for algo, part in pd.read_csv(theirs).groupby("algo"):
-                rows.setdefault(f"{algo} (Stable-Baselines3)", {})[task] = spread(part["return"])
+        for algo, part in theirs.groupby("algo"):
+            rows.setdefault(f"{algo} (Stable-Baselines3)", {})[task] = spread(part["return"])
     frame = pd.DataFrame.from_dict(rows, orient="index").fillna("–").sort_index()
     return frame.rename_axis("algorithm").reset_index()
+
+
+def ground_curves() -> Figure:
+    """Return the curves of known ground: each seed, their mean, Stable-Baselines3's last mean."""
+    found = on_ground()
+    colors = algo_colors({algo for ours, _ in found.values() for algo in ours["algo"]})
+    figure = new_figure(8, 3.2)
+    for axes, (task, (ours, theirs)) in zip(
+        figure.subplots(1, len(found)), found.items(), strict=True
+    ):
+        for algo, part in ours.groupby("algo"):
+            wide = part.pivot_table(index="env_steps", columns="seed", values="return")
+            if wide.shape[1] > 1:
+                axes.plot(wide.index / 1e3, wide, color=colors[algo], lw=0.5, alpha=0.35)
+            axes.plot(wide.index / 1e3, wide.mean(axis=1), color=colors[algo], lw=1.8)
+        for algo, part in theirs.groupby("algo"):
+            axes.plot(part["env_steps"].max() / 1e3, part["return"].mean(), "*", ms=11, mew=0.6,
+                      color=colors[algo], mec=INK, clip_on=False, zorder=5)  # fmt: skip
+        axes.set_title(task)
+        axes.set_xlabel("env steps (thousand)")
+        axes.set_ylabel("return")
+    handles = [Line2D([], [], color=color, lw=2, label=algo) for algo, color in colors.items()]
+    star = Line2D([], [], color="w", marker="*", ms=10, mec=INK, label="Stable-Baselines3, at last")
+    figure.legend(handles=[*handles, star], loc="outside right center")
+    return figure
 
 
 def spread(values: pd.Series) -> str:
@@ -134,6 +165,7 @@ def main() -> None:
     figures.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
     every = [r for r in done(FOLDERS[0]) if r.facts["task"] == DRAWN]
     figures.path_map(every, table(every)).savefig("docs/policies.png", dpi=80)
+    ground_curves().savefig("docs/known_ground.png", dpi=110)
     write("README.md", "results", tables.markdown(results()))
     write("README.md", "policies", tables.markdown(policies()))
     write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
