@@ -37,6 +37,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
@@ -427,7 +428,12 @@ def manifest(runs: list[RunRecord]) -> str:
 
 def summary(frame: pd.DataFrame) -> Table:
     """Return the result table for the terminal."""
-    shown = Table(title=f"mean over seeds of the last {LAST} evaluations, 95 % intervals")
+    shown = Table(
+        title=f"mean over seeds of the last {LAST} evaluations, 95 % intervals",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     if frame.empty:
         return shown
     blocked = {line.split(":")[0] for line in refusals(frame)}
@@ -442,7 +448,7 @@ def summary(frame: pd.DataFrame) -> Table:
     columns = ["task", "algorithm", "protocol", "success", "mode coverage", "effective modes",
                "control success", "seeds", "minutes"]  # fmt: skip
     for column in columns:
-        shown.add_column(column)
+        shown.add_column(column, overflow="fold")
     for row in result[columns].to_numpy().tolist():
-        shown.add_row(*map(str, row))
+        shown.add_row(*(str(cell).replace(" [", "\n[") for cell in row))  # an interval in one piece
     return shown

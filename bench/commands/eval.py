@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from rich.console import Console
 from rich.table import Table
 
+from bench.display import show
 from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
 from bench.policy import load_policy, load_task
@@ -45,7 +45,7 @@ def main(words: list[str]) -> int:
     for protocol in asked:
         for row in play(policy.algo, task, protocol, whole("seed", values["seed"], 0)):
             shown.add_row(*row)
-    Console().print(shown)
+    show(shown)
     return 0
 
 

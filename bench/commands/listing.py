@@ -5,11 +5,11 @@ python -m bench list [algos|tasks] [plugins=module,...]
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 import bench.algos
 import bench.tasks
+from bench.display import show
 from bench.errors import UsageError
 from bench.registry import Registry, load_plugins
 from bench.words import parse
@@ -25,20 +25,19 @@ def main(words: list[str]) -> int:
     for word in plain:
         if word not in ("algos", "tasks"):
             raise UsageError(f"list {word!r}: valid are algos, tasks")
-    console = Console()
     if not plain or "algos" in plain:
         columns = ["policy", "data", "commanded", "source"]
-        console.print(table("algorithms", bench.algos.discover(), columns))
+        show(table("algorithms", bench.algos.discover(), columns))
     if not plain or "tasks" in plain:
-        console.print(tasks_table())
+        show(tasks_table())
     return 0
 
 
 def table(title: str, registry: Registry, columns: list[str]) -> Table:
     """Return a registry as a table with further columns from its entries' info."""
-    shown = Table("name", "what", *columns, title=title)
+    shown = Table("name", *columns, "what", title=title)
     for name, entry in sorted(registry.items()):
-        shown.add_row(name, entry.summary, *(entry.info.get(column, "") for column in columns))
+        shown.add_row(name, *(entry.info.get(column, "") for column in columns), entry.summary)
     return shown
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bench.analysis.pictures import Panel, paths_by_group
 from bench.api import Task
+from bench.display import show
 from bench.errors import UsageError
 from bench.policy import load_policy, load_task
 from bench.records import atomic
@@ -65,7 +65,7 @@ def main(words: list[str]) -> int:
     with atomic(out / "replan.json") as file:
         file.write(json.dumps(facts, indent=1).encode())
     paths_by_group(panels, "mode").savefig(out / "replan.png", dpi=160)
-    show(plain[0], lines)
+    show(table_of(plain[0], lines))
     print(f"Figure and numbers: {out}")
     return 0
 
@@ -107,8 +107,8 @@ def summary(name: str, task: Task, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def show(title: str, lines: list[dict[str, Any]]) -> None:
-    """Print the numbers as a table."""
+def table_of(title: str, lines: list[dict[str, Any]]) -> Table:
+    """Return the numbers as a table."""
     table = Table("variant", "episodes", "success", "switches", "steps to success", title=title)
     for line in lines:
         steps = line["steps_to_success"]
@@ -116,4 +116,4 @@ def show(title: str, lines: list[dict[str, Any]]) -> None:
             line["variant"], str(line["episodes"]), f"{line['success']:.0%}",
             f"{line['switches']:.1f}", "–" if steps is None else f"{steps:.0f}",
         )  # fmt: skip
-    Console().print(table)
+    return table

@@ -14,8 +14,7 @@ import time
 import warnings
 from pathlib import Path
 
-from rich.console import Console
-
+from bench.display import show
 from bench.errors import UsageError
 from bench.words import parse
 
@@ -93,6 +92,6 @@ def once(results: Path, values: dict[str, str]) -> int:
     for key, wanted in chosen.items():
         if wanted and len(frame):
             frame = frame[frame[key].isin(wanted)]
-    Console().print(report.summary(frame))
+    show(report.summary(frame), names=3)
     print(f"report: {index}", flush=True)
     return 0

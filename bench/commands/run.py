@@ -32,7 +32,7 @@ from rich.console import Console
 import bench.algos
 import bench.tasks
 from bench.configuration import CONF, as_object, resolve, understand
-from bench.display import Bar, Overview, Silent
+from bench.display import Bar, Overview, Silent, show
 from bench.errors import UsageError
 from bench.records import Record
 from bench.registry import load_plugins
@@ -231,6 +231,6 @@ def report(runs: list[Settings]) -> int:
     index = reporting.write(results, out, **chosen)
     frame = load_results(results)
     keep = frame["experiment"].isin(chosen["experiments"]) & frame["task"].isin(chosen["tasks"])
-    Console().print(reporting.summary(frame[keep & frame["algo"].isin(chosen["algos"])]))
+    show(reporting.summary(frame[keep & frame["algo"].isin(chosen["algos"])]), names=3)
     Console().print(f"report: {index}", soft_wrap=True)
     return 0

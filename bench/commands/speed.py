@@ -14,13 +14,13 @@ from statistics import median
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 import bench.algos
 import bench.tasks
 from bench.api import Spec, Transition
 from bench.configuration import resolve, understand
+from bench.display import show
 from bench.errors import UsageError
 from bench.settings import cores
 from bench.words import parse, whole
@@ -47,19 +47,18 @@ def main(words: list[str]) -> int:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
     num_envs, threads = whole("num_envs", values["num_envs"]), whole("threads", values["threads"])
     seconds = whole("seconds", values["seconds"])
-    console = Console()
     shown = Table("task", "env steps/s", "bare rollout", "share", title="environments")
     for name in TASKS:
         ours, bare, share = environment(name, num_envs, threads, seconds)
         shown.add_row(name, f"{ours:,.0f}", f"{bare:,.0f}", f"{share:.0%}")
-    console.print(shown)
+    show(shown)
     torch.set_num_threads(whole("torch_threads", values["torch_threads"]))
     shown = Table("algorithm", "updates/s", "rows/s", title=f"learning on {TASKS[0]}")
     for name in sorted(bench.algos.discover()):
         rate, batch = updates(name, seconds)
         if rate:
             shown.add_row(name, f"{rate:,.1f}", f"{rate * batch:,.0f}")
-    console.print(shown)
+    show(shown)
     return 0
 
 

@@ -9,9 +9,9 @@ import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from bench.display import show
 from bench.errors import UsageError
 from bench.records import Record
 from bench.words import parse
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     shown = Table("run", "state", "progress", "ETA", "success", "modes", title=str(results))
     for place in sorted(results.rglob("run.json")):
         shown.add_row(str(place.parent.relative_to(results)), *row(Record(place.parent)))
-    Console().print(shown)
+    show(shown)
     return 0
 
 
