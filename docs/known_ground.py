@@ -1,6 +1,5 @@
 """Run algorithms on known ground, Pendulum-v1 or Hopper-v5, beside Stable-Baselines3's.
 
-  pip install stable-baselines3
   python -m docs.known_ground [id=Pendulum-v1] [algos=sac,td3] [seeds=5]
 
 Stable-Baselines3's SAC and TD3 run with their defaults, this suite's under `preset=suite`, which
