@@ -431,7 +431,7 @@ def summary(frame: pd.DataFrame) -> Table:
     shown = Table(
         title=f"mean over seeds of the last {LAST} evaluations, 95 % intervals",
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
         pad_edge=False,
     )
     if frame.empty:
@@ -446,9 +446,11 @@ def summary(frame: pd.DataFrame) -> Table:
     if result.empty:
         return shown
     columns = ["task", "algorithm", "protocol", "success", "mode coverage", "effective modes",
-               "control success", "seeds", "minutes"]  # fmt: skip
+               "control success", "seeds"]  # fmt: skip
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        longest = max(map(len, column.split()))
+        shown.add_column(column, overflow="fold", min_width=longest)
     for row in result[columns].to_numpy().tolist():
-        shown.add_row(*(str(cell).replace(" [", "\n[") for cell in row))  # an interval in one piece
+        cells = (str(cell).replace(" (1 seed)", "") for cell in row)  # the column of seeds says it
+        shown.add_row(*(cell.replace(" [", "\n[") for cell in cells))  # an interval in one piece
     return shown
