@@ -293,45 +293,70 @@ def improvement_map(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure
     return figure
 
 
-def training(frame: pd.DataFrame, algo: str, metric: str, protocol: str) -> tuple[np.ndarray, ...]:
-    """Return env steps (P,) at which every run of an algorithm was evaluated, and their scores.
+def training(
+    frame: pd.DataFrame, algo: str, metric: str, protocol: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an algorithm's scores in the course of training, on every task alike.
 
-    The scores are (seeds, tasks, P); seeds are cut to the fewest that a task has.
+    Tasks are given different numbers of env steps, so that scores are aligned by the share of them
+    that is spent; between two evaluations the earlier one counts. Before the first mode is known
+    nothing can be commanded, so nothing is solved on command: those scores are 0.
+
+    Args:
+        frame: evaluations of finished runs.
+        algo: whose.
+        metric: column of it, 0 where nothing is solved.
+        protocol: sampled | commanded.
+
+    Returns:
+        Shares (P,) of a task's env steps, and scores (seeds, tasks, P), seeds cut to the fewest
+        that a task has; both empty if the algorithm was never evaluated so.
     """
-    own = frame[(frame["algo"] == algo) & (frame["protocol"] == protocol)]
-    wide = own.pivot_table(index="env_steps", columns=["task", "seed"], values=metric).dropna()
-    tasks = sorted(set(wide.columns.get_level_values(0)))
-    if wide.empty:
+    own = frame[frame["algo"] == algo]
+    own = own.assign(share=own["env_steps"] / own.groupby("task")["env_steps"].transform("max"))
+    if protocol not in set(own["protocol"]):
         return np.empty(0), np.empty((0, 0, 0))
+    run = ["task", "seed"]
+    evaluated = own.pivot_table(index="share", columns=run, values="success").notna()
+    wide = own[own["protocol"] == protocol].pivot_table(index="share", columns=run, values=metric)
+    wide = wide.reindex_like(evaluated).fillna(0.0).where(evaluated).ffill().dropna()
+    tasks = sorted(set(wide.columns.get_level_values(0)))
     seeds = min(wide[task].shape[1] for task in tasks)
-    stacked = np.stack([wide[task].to_numpy()[:, :seeds].T for task in tasks], axis=1)
-    return wide.index.to_numpy(), stacked
+    return wide.index.to_numpy(), np.stack(
+        [wide[task].to_numpy()[:, :seeds].T for task in tasks], axis=1
+    )
 
 
 def efficiency(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
-    """Return sample efficiency: IQM over tasks and seeds against env steps, 95 % interval shaded.
+    """Return sample efficiency: IQM over tasks and seeds in the course of training, 95 % intervals.
 
-    Only env steps are shown at which every task's runs were evaluated.
+    Against env steps, or the share of each task's env steps where tasks differ in these.
     """
     tasks, scores = matrices(frame, metric)
     if not tasks:
         return None
     frame = frame[frame["task"].isin(tasks)]
+    lengths = frame.groupby("task")["env_steps"].max()
+    alike = lengths.nunique() == 1
+    unit = lengths.iloc[0] / 1e6 if alike else 1.0
     figure = new_figure(5.6, 2.9)
     axes, colors, rng = figure.subplots(), algo_colors(scores), np.random.default_rng(0)
+    drawn = set()
     for algo in scores:
         for protocol in ACTING:
             at, curves = training(frame, algo, metric, protocol)
-            if not len(at) or curves.shape[1] < len(tasks):
+            if not len(at):
                 continue
+            drawn.add(protocol)
             centre, ends = stats.sample_efficiency(curves, rng=rng, draws=500)
-            axes.plot(at / 1e6, centre, color=colors[algo], lw=1.8, ls=PROTOCOLS[protocol])
+            axes.plot(at * unit, centre, color=colors[algo], lw=1.8, ls=PROTOCOLS[protocol])
             if ends:
-                axes.fill_between(at / 1e6, *ends, color=colors[algo], alpha=0.15, lw=0)
-    axes.set(xlabel="env steps (million)", ylabel=f"{metric.replace('_', ' ')}, IQM",
-             ylim=(-0.02, 1.02))  # fmt: skip
+                axes.fill_between(at * unit, *ends, color=colors[algo], alpha=0.15, lw=0)
+    axes.set(xlabel="env steps (million)" if alike else "share of each task's env steps",
+             ylabel=f"{metric.replace('_', ' ')}, IQM", ylim=(-0.02, 1.02))  # fmt: skip
     axes.grid(alpha=0.25)
     named = [Line2D([], [], color=colors[algo], lw=2, label=algo) for algo in scores]
-    dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p) for p in ACTING]
+    dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p)
+              for p in ACTING if p in drawn]  # fmt: skip
     figure.legend(handles=named + dashes, loc="outside right upper", fontsize=7.5)
     return figure

@@ -17,8 +17,13 @@ REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
 FAMILIES = ("pointmaze", "manipulation", "antmaze")  # from top to bottom
 SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
-COMMON = ("pointmaze-v1", "pointmaze-v3", "reach")  # tasks of every algorithm
-DRAWN = COMMON[1]  # with every algorithm
+COMMON = {  # what every algorithm ran, by heading: folder and task
+    "pointmaze-v1": ("quick", "pointmaze-v1"),
+    "pointmaze-v3": ("quick", "pointmaze-v3"),
+    "reach": ("quick", "reach"),
+    "reach, no bonus": ("no-bonus", "reach"),
+}
+DRAWN = "pointmaze-v3"  # with every algorithm
 GROUND = {"known-ground": "Pendulum-v1", "hopper": "Hopper-v5"}
 HEAD = ("task", "algorithm", "seeds", "modes reached on command", "command success",
         "success, sampled", "modes found, sampled", "effective modes, sampled")  # fmt: skip
@@ -62,9 +67,12 @@ def results() -> pd.DataFrame:
 
 def policies() -> pd.DataFrame:
     """Return the table of every algorithm: bandit and common tasks."""
-    runs = [r for r in done(FOLDERS[0]) if r.facts["task"] in COMMON]
-    classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for r in runs}
-    scores = final_scores(table(runs))
+    runs = {
+        head: [r for r in done(folder) if r.facts["task"] == task]
+        for head, (folder, task) in COMMON.items()
+    }
+    classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for rs in runs.values() for r in rs}
+    scores = {head: final_scores(table(rs)) for head, rs in runs.items()}
     bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv").set_index(["algo", "case"])["kept"]
     cases = list(dict.fromkeys(bandit.index.get_level_values("case")))
     rows = []
@@ -73,9 +81,9 @@ def policies() -> pd.DataFrame:
         row["bandit"] = (
             " / ".join(str(bandit[algo, case]) for case in cases) if algo in bandit else "–"
         )
-        for task in COMMON:
-            part = scores[(scores["task"] == task) & (scores["algo"] == algo)]
-            row[task] = ways(part) if len(part) else "–"
+        for head, frame in scores.items():
+            part = frame[frame["algo"] == algo]
+            row[head] = ways(part) if len(part) else "–"
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -57,6 +57,28 @@ def test_only_tasks_that_all_have_done_are_compared():
     assert table.loc["b", "a"] == pytest.approx(0.125)
 
 
+def test_training_aligns_tasks_by_their_share_of_env_steps():
+    scores = {  # task: env steps, sampled, commanded (from the second evaluation on)
+        "short": ([100, 200, 300, 400], [0.0, 0.2, 0.4, 0.6], [0.5, 0.7, 0.9]),
+        "long": ([400, 800], [0.1, 0.3], [0.8]),
+    }
+    frame = pd.DataFrame([
+        {"algo": "alpha", "task": task, "seed": 0, "env_steps": at, "protocol": protocol,
+         "success": 1.0, "solved_modes": value}
+        for task, (steps, sampled, commanded) in scores.items()
+        for protocol, values, when in (("sampled", sampled, steps),
+                                       ("commanded", commanded, steps[1:]))
+        for at, value in zip(when, values, strict=True)
+    ])  # fmt: skip
+    shares, free = comparison.training(frame, "alpha", "solved_modes", "sampled")
+    assert shares.tolist() == [0.5, 0.75, 1.0]  # before 0.5 the long task is unknown
+    np.testing.assert_allclose(free, [[[0.1, 0.1, 0.3], [0.2, 0.4, 0.6]]])
+    shares, told = comparison.training(frame, "alpha", "solved_modes", "commanded")
+    assert shares.tolist() == [0.5, 0.75, 1.0]
+    np.testing.assert_allclose(told, [[[0.0, 0.0, 0.8], [0.5, 0.7, 0.9]]])
+    assert len(comparison.training(frame, "beta", "solved_modes", "sampled")[0]) == 0
+
+
 def test_profile_draws_are_around_the_profile():
     rng = np.random.default_rng(0)
     scores, at = rng.random((10, 4)), np.linspace(0, 1, 5)
