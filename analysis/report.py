@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 import os
@@ -11,7 +9,6 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +26,9 @@ from bench.analysis.load import (
     tell_apart,
 )
 from bench.analysis.load import table as evaluations
+from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, sheet
 from bench.analysis.style import algo_colors, algo_markers, palette
 from joblib import Parallel, delayed
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
@@ -41,7 +36,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
-DPI = 144
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
 HOVERED = {  # metrics that the page's own chart can show
     "success": "success rate",
@@ -55,8 +49,6 @@ HOVERED = {  # metrics that the page's own chart can show
     "coverage_return": "coverage × return",
     "length": "episode length",
 }
-
-
 SCOPED: list[tuple[str, str, Callable[[pd.DataFrame], Figure | None]]] = [
     ("aggregates", "Solved modes", comparison.aggregates),
     ("efficiency", "Sample efficiency", comparison.efficiency),
@@ -67,59 +59,10 @@ OF_ONE: list[tuple[str, str, Callable[[RunRecord], Figure | None]]] = [
     ("values", "Q-functions", diversity.value_maps),
     ("clusters", "Clusters", diversity.cluster_tree),
 ]  # of one run
-UNREADABLE = (OSError, ValueError, LookupError, TypeError)  # what a damaged record leads to
 SYMBOLS = dict(zip("osD^vP*Xp<>h", (
     "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x", "pentagon",
     "triangle-left", "triangle-right", "hexagon",
 ), strict=True))  # fmt: skip
-
-
-@dataclass
-class Picture:
-    """A figure as the page shows it.
-
-    Attributes:
-        name: of its files beside the page, without suffix.
-        title: above it.
-        code: its PNG, base64.
-        records: run directories that it is made from.
-        algo: the only algorithm that it shows, or "".
-    """
-
-    name: str
-    title: str
-    code: str
-    records: list[str] = field(default_factory=list)
-    algo: str = ""
-
-
-@dataclass
-class Sheet:
-    """A table as the page shows it.
-
-    Attributes:
-        name: of its files beside the page, without suffix.
-        title: above it.
-        columns: names.
-        rows: cells, with the task and the algorithm that the filters look at.
-        links: each format's name and the file as a data URI: the page alone is enough.
-    """
-
-    name: str
-    title: str
-    columns: list[str]
-    rows: list[dict[str, Any]]
-    links: dict[str, str]
-
-
-@dataclass
-class Job:
-    """A figure to be drawn: what it is called and how it is made."""
-
-    name: str
-    title: str
-    make: Callable[[], Figure | None]
-    algo: str = ""
 
 
 def write(
@@ -296,80 +239,6 @@ def block(
     with palette(algos):
         pictures = draw_all(jobs, out, [str(run.path) for run in runs], notes)
     return pictures, notes
-
-
-def first_drawn(
-    make: Callable[[RunRecord], Figure | None], runs: list[RunRecord], notes: list[str]
-) -> Figure | None:
-    """Return the figure of the first run that has what it needs; note the damaged ones."""
-    for run in runs:
-        try:
-            figure = make(run)
-        except UNREADABLE as error:
-            notes.append(f"passed over {error}")
-            continue
-        if figure is not None:
-            return figure
-    return None
-
-
-def draw_all(jobs: list[Job], out: Path, records: list[str], notes: list[str]) -> list[Picture]:
-    """Draw and save figures; one that cannot be drawn is noted, and the others are."""
-    pictures = []
-    for job in jobs:
-        try:
-            picture = draw(job, out, records, notes)
-        except UNREADABLE as error:
-            notes.append(f"{job.name} is not drawn: {error}")
-            continue
-        if picture:
-            pictures.append(picture)
-    return pictures
-
-
-def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture | None:
-    """Save a figure as PNG, SVG and PDF; return it for the page, or None for none."""
-    figure = job.make()
-    if figure is None:
-        return None
-    path = out / job.name
-    for _ in range(2):  # titles and legends of several lines need the second time
-        if engine := figure.get_layout_engine():
-            engine.execute(figure)
-    figure.set_layout_engine("none")  # once for all formats: it takes longer than drawing
-    figure.dpi = DPI
-    buffer = io.BytesIO()
-    # savefig would draw each twice; without dates the files are the same each time
-    FigureCanvasAgg(figure).print_png(buffer)
-    path.with_name(f"{path.name}.png").write_bytes(buffer.getvalue())
-    for canvas, suffix, date in (
-        (FigureCanvasSVG(figure).print_svg, "svg", "Date"),
-        (FigureCanvasPdf(figure).print_pdf, "pdf", "CreationDate"),
-    ):
-        figure.dpi = DPI  # of what is rasterised in them; a canvas leaves its own behind
-        canvas(path.with_name(f"{path.name}.{suffix}"), metadata={date: None})
-    own = [str(place) for place in getattr(figure, "records", [])]
-    notes += getattr(figure, "problems", [])
-    code = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(path.name, job.title, code, list(dict.fromkeys(own)) or records, job.algo)
-
-
-def sheet(table: pd.DataFrame, path: Path, title: str) -> Sheet:
-    """Save a table as CSV, Markdown and LaTeX; return it for the page."""
-    files = {"csv": table.to_csv(index=False), "md": tables.markdown(table),
-             "tex": tables.latex(table)}  # fmt: skip
-    links = {}
-    for suffix, text in files.items():
-        path.with_name(f"{path.name}.{suffix}").write_text(text)
-        links[suffix] = f"data:text/plain;base64,{base64.b64encode(text.encode()).decode()}"
-    tasks = table["task"] if "task" in table else [""] * len(table)
-    rows = [
-        {"cells": list(map(str, row)), "task": task, "algo": algo}
-        for row, task, algo in zip(
-            table.to_numpy().tolist(), tasks, table["algorithm"], strict=True
-        )
-    ]
-    return Sheet(path.name, title, list(table.columns), rows, links)
 
 
 def chart_data(frame: pd.DataFrame, comparable: pd.DataFrame) -> str:

@@ -1,0 +1,143 @@
+"""Figures and tables as files, and as the page shows them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from bench.analysis import tables
+from bench.analysis.load import RunRecord
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+DPI = 144
+UNREADABLE = (OSError, ValueError, LookupError, TypeError)  # what a damaged record leads to
+
+
+@dataclass
+class Picture:
+    """A figure as the page shows it.
+
+    Attributes:
+        name: of its files beside the page, without suffix.
+        title: above it.
+        code: its PNG, base64.
+        records: run directories that it is made from.
+        algo: the only algorithm that it shows, or "".
+    """
+
+    name: str
+    title: str
+    code: str
+    records: list[str] = field(default_factory=list)
+    algo: str = ""
+
+
+@dataclass
+class Sheet:
+    """A table as the page shows it.
+
+    Attributes:
+        name: of its files beside the page, without suffix.
+        title: above it.
+        columns: names.
+        rows: cells, with the task and the algorithm that the filters look at.
+        links: each format's name and the file as a data URI: the page alone is enough.
+    """
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    links: dict[str, str]
+
+
+@dataclass
+class Job:
+    """A figure to be drawn: what it is called and how it is made."""
+
+    name: str
+    title: str
+    make: Callable[[], Figure | None]
+    algo: str = ""
+
+
+def first_drawn(
+    make: Callable[[RunRecord], Figure | None], runs: list[RunRecord], notes: list[str]
+) -> Figure | None:
+    """Return the figure of the first run that has what it needs; note the damaged ones."""
+    for run in runs:
+        try:
+            figure = make(run)
+        except UNREADABLE as error:
+            notes.append(f"passed over {error}")
+            continue
+        if figure is not None:
+            return figure
+    return None
+
+
+def draw_all(jobs: list[Job], out: Path, records: list[str], notes: list[str]) -> list[Picture]:
+    """Draw and save figures; one that cannot be drawn is noted, and the others are."""
+    pictures = []
+    for job in jobs:
+        try:
+            picture = draw(job, out, records, notes)
+        except UNREADABLE as error:
+            notes.append(f"{job.name} is not drawn: {error}")
+            continue
+        if picture:
+            pictures.append(picture)
+    return pictures
+
+
+def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture | None:
+    """Save a figure as PNG, SVG and PDF; return it for the page, or None for none."""
+    figure = job.make()
+    if figure is None:
+        return None
+    path = out / job.name
+    for _ in range(2):  # titles and legends of several lines need the second time
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+    figure.set_layout_engine("none")  # once for all formats: it takes longer than drawing
+    figure.dpi = DPI
+    buffer = io.BytesIO()
+    # savefig would draw each twice; without dates the files are the same each time
+    FigureCanvasAgg(figure).print_png(buffer)
+    path.with_name(f"{path.name}.png").write_bytes(buffer.getvalue())
+    for canvas, suffix, date in (
+        (FigureCanvasSVG(figure).print_svg, "svg", "Date"),
+        (FigureCanvasPdf(figure).print_pdf, "pdf", "CreationDate"),
+    ):
+        figure.dpi = DPI  # of what is rasterised in them; a canvas leaves its own behind
+        canvas(path.with_name(f"{path.name}.{suffix}"), metadata={date: None})
+    own = [str(place) for place in getattr(figure, "records", [])]
+    notes += getattr(figure, "problems", [])
+    code = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(path.name, job.title, code, list(dict.fromkeys(own)) or records, job.algo)
+
+
+def sheet(table: pd.DataFrame, path: Path, title: str) -> Sheet:
+    """Save a table as CSV, Markdown and LaTeX; return it for the page."""
+    files = {"csv": table.to_csv(index=False), "md": tables.markdown(table),
+             "tex": tables.latex(table)}  # fmt: skip
+    links = {}
+    for suffix, text in files.items():
+        path.with_name(f"{path.name}.{suffix}").write_text(text)
+        links[suffix] = f"data:text/plain;base64,{base64.b64encode(text.encode()).decode()}"
+    tasks = table["task"] if "task" in table else [""] * len(table)
+    rows = [
+        {"cells": list(map(str, row)), "task": task, "algo": algo}
+        for row, task, algo in zip(
+            table.to_numpy().tolist(), tasks, table["algorithm"], strict=True
+        )
+    ]
+    return Sheet(path.name, title, list(table.columns), rows, links)
