@@ -61,6 +61,7 @@ def test_from_records_to_one_self_contained_page(tmp_path):
     own = page[: page.index("<script>")]  # what follows is the bundled library and the chart
     assert not re.search(r"(src|href)=['\"](https?:)?//", own), "the page loads something"
     assert not re.search(r"<script[^>]+src", page), "the page loads a script"
+    assert "showSendToCloud: false" in page[len(own) :], "a button uploads what it shows"
     assert page.count("<script>") == 2 and '"algo": "beta"' in page
     assert "failed" in page and "it broke" in page
     for name in ("headline.pdf", "maze-v1-paths.png", "maze-v1-curves.png", "table.csv",
