@@ -84,7 +84,10 @@ def arrays(path: Path) -> Iterator[Any]:
 
 
 def read_runs(results: str | Path) -> list[RunRecord]:
-    """Return all runs below a folder, sorted by place; warns of files that cannot be read."""
+    """Return all runs below a folder, sorted by place.
+
+    Warns of files that cannot be read, and of copies: a run counts once.
+    """
 
     def attempt(place: Path) -> RunRecord | str:
         try:
@@ -97,7 +100,27 @@ def read_runs(results: str | Path) -> list[RunRecord]:
     for one in tried:
         if isinstance(one, str):
             warnings.warn(one, stacklevel=2)
-    return [one for one in tried if isinstance(one, RunRecord)]
+    return without_copies([one for one in tried if isinstance(one, RunRecord)])
+
+
+def without_copies(runs: list[RunRecord]) -> list[RunRecord]:
+    """Return runs, of several with the same names and seed the one that lies where they say."""
+
+    def names(run: RunRecord) -> tuple[str, ...]:
+        facts = run.facts
+        return facts["experiment"], facts["task"], facts["algo"], f"seed={facts['seed']}"
+
+    def rank(run: RunRecord) -> tuple[bool, int, str]:
+        parts = run.path.parts
+        return parts[-4:] != names(run), len(parts), str(run.path)
+
+    kept: dict[tuple[str, ...], RunRecord] = {}
+    for run in sorted(runs, key=rank):
+        first = kept.setdefault(names(run), run)
+        if first is not run:
+            text = f"passed over {run.path}: its names and seed are those of {first.path}"
+            warnings.warn(text, stacklevel=3)
+    return [run for run in runs if kept[names(run)] is run]
 
 
 def read_run(place: Path) -> RunRecord:

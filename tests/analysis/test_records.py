@@ -1,6 +1,7 @@
 """Which records are read, pooled, compared and refused; the colours they are drawn in."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -187,3 +188,12 @@ def test_colours_differ_to_all_eyes(sight):
     np.fill_diagonal(apart, np.inf)
     assert len(set(hexes)) == len(hexes) and apart[:12, :12].min() > 8 * JUST_SEEN
     assert apart.min() > 5 * JUST_SEEN
+
+
+def test_a_copied_run_counts_once(tmp_path):
+    own = make_run(tmp_path)
+    shutil.copytree(tmp_path / "exp", tmp_path / "backup" / "exp")
+    shutil.copytree(own, tmp_path / "a" / "renamed")
+    with pytest.warns(UserWarning, match="passed over .*its names and seed are those of") as told:
+        runs = read_runs(tmp_path)
+    assert [run.path for run in runs] == [own] and len(told) == 2
