@@ -15,10 +15,12 @@ from bench.analysis.load import RunRecord, arrays
 from bench.analysis.metrics import MIN_COUNT, MIN_SHARE
 from bench.analysis.style import INK, algo_colors, mode_color, new_figure
 from matplotlib.figure import Figure
-from scipy.cluster.hierarchy import dendrogram
+from scipy.cluster.hierarchy import dendrogram, set_link_color_palette
 
 ROW = 0.24  # inches per bar
 WIDEST = 4  # panels side by side
+LINKS = ["C1", "C2", "C3", "C4", "C5", "C6", "C8", "C9"]  # clusters in turn, none of them grey,
+ABOVE = "#777"  # as what the threshold cuts apart
 
 
 def control_matrix(run: RunRecord) -> np.ndarray:
@@ -249,15 +251,17 @@ def cluster_tree(run: RunRecord) -> Figure | None:
     figure.records = [run.path]
     axes = figure.subplots()
     cut = threshold if threshold > 0 else 0.7 * linkage[-1, 2]
-    dendrogram(linkage, ax=axes, no_labels=True, color_threshold=cut, above_threshold_color="#777",
-               link_color_func=None)  # fmt: skip
+    set_link_color_palette(LINKS)
+    dendrogram(linkage, ax=axes, no_labels=True, color_threshold=cut, above_threshold_color=ABOVE)
+    set_link_color_palette(None)
     axes.axhline(cut, color=INK, lw=0.9, ls="--")
     axes.text(0.995, cut, f" threshold {cut:.2g}", ha="right", va="bottom", fontsize=7,
               transform=axes.get_yaxis_transform())  # fmt: skip
-    modes = len(set(labels[labels >= 0].tolist()))
-    axes.set(ylabel="distance of paths", yscale="symlog" if linkage[-1, 2] > 20 * cut else "linear")
+    modes, top = len(set(labels[labels >= 0].tolist())), float(linkage[-1, 2])
+    axes.set(ylabel="distance of paths", yscale="symlog" if top > 20 * cut else "linear")
+    axes.set_ylim(0, 1.15 * max(top, cut))  # the threshold is seen where all paths are nearer too
     axes.set_title(f"{run.facts['algo']}, seed {run.facts['seed']}: {len(labels)} successes in "
-                   f"{modes} clusters")  # fmt: skip
+                   f"{modes} cluster{'s' * (modes != 1)}")  # fmt: skip
     return figure
 
 

@@ -1,5 +1,7 @@
 """The life of modes and the comparisons over tasks, against numbers worked by hand."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,4 +104,11 @@ def test_values_and_clusters_are_drawn_where_recorded(tmp_path):
     ]  # fmt: skip
     tree = diversity.cluster_tree(run)
     assert tree is not None and "3 successes in 2 clusters" in tree.axes[0].get_title()
+    np.savez(place / "clusters.npz", linkage=[[0, 1, 0.5, 2]], labels=[0, 0], threshold=2.5)
+    near = diversity.cluster_tree(run)
+    assert near is not None and "2 successes in 1 cluster" in near.axes[0].get_title()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a layout that collapses
+        near.draw_without_rendering()
+    assert near.axes[0].get_ylim()[1] > 2.5, "the threshold is out of sight"
     assert load_results(tmp_path)["task"].eq("maze-v1").all()
