@@ -250,22 +250,12 @@ class DDiffPG(nn.Module):
         batch = self.without_rivals(batch)
         target, value = self.improve(batch)
         actor_loss = self.learn_actor(batch, target)
-        return self.learn_novelty() | {
+        return self.novelty.learn_recent(self.replay, self.norm) | {
             "critic_loss": critic_loss.mean(),
             "explore_value": value[0].mean(),
             "mode_value": value[1:].mean() if self.num_modes else 0.0,
             "actor_loss": actor_loss,
             "modes": float(self.num_modes),
-        }
-
-    def learn_novelty(self) -> dict[str, Tensor | float]:
-        """Take one step of the novelty model on recent transitions, unless it is turned off."""
-        config = self.config.novelty
-        if config.coef == 0:
-            return {}
-        recent = self.replay.draw(config.batch, config.recent)
-        return {
-            "novelty_loss": self.novelty.learn(self.replay.fields["next_obs"][recent], self.norm)
         }
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .networks import mlp
+from .replay import Replay
 
 
 @dataclass
@@ -89,6 +90,13 @@ class NovelD(nn.Module):
             self.mean.lerp_(bonus.mean(), 0.01 if self.mean > 0 else 1.0)
             bonus = bonus / (self.mean + 1e-8)
         return self.config.coef * bonus
+
+    def learn_recent(self, replay: Replay, norm: nn.Module) -> dict[str, Tensor | float]:
+        """Take one step on the latest of remembered transitions; none where the bonus is off."""
+        if self.config.coef == 0:
+            return {}
+        recent = replay.draw(self.config.batch, self.config.recent)
+        return {"novelty_loss": self.learn(replay.fields["next_obs"][recent], norm)}
 
     def learn(self, obs: Tensor, norm: nn.Module) -> Tensor:
         """Take one step of the predictor towards the random network on (B, O) observations."""

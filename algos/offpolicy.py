@@ -69,14 +69,8 @@ class Experience(nn.Module):
         }  # fmt: skip
 
     def learn_novelty(self) -> dict[str, Tensor | float]:
-        """Take one step of the novelty model on recent transitions, unless it is turned off."""
-        config = self.config.novelty
-        if config.coef == 0:
-            return {}
-        recent = self.replay.draw(config.batch, config.recent)
-        return {
-            "novelty_loss": self.novelty.learn(self.replay.fields["next_obs"][recent], self.norm)
-        }
+        """Take one step of the novelty model, unless it is turned off."""
+        return self.novelty.learn_recent(self.replay, self.norm)
 
 
 def regress(

@@ -149,10 +149,7 @@ class SAC(nn.Module):
         critic_loss = self.learn_critic(batch)
         scalars = self.learn_actor(batch["obs"])
         track(self.slow_critic, self.critic, self.config.tau)
-        if self.config.novelty.coef:
-            recent = self.replay.draw(self.config.novelty.batch, self.config.novelty.recent)
-            rows = self.replay.fields["next_obs"][recent]
-            scalars["novelty_loss"] = self.novelty.learn(rows, self.norm)
+        scalars |= self.novelty.learn_recent(self.replay, self.norm)
         return scalars | {"critic_loss": critic_loss}
 
     def learn_critic(self, batch: dict[str, Tensor]) -> Tensor:
