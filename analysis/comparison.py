@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
 from bench.analysis import stats
 from bench.analysis.load import final_scores, finished
 from bench.analysis.style import INK, PROTOCOLS, algo_colors, algo_markers, new_figure
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 AGGREGATES = {
     "IQM": stats.iqm,

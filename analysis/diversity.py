@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import dendrogram, set_link_color_palette
+
 from bench.analysis.figures import draw_maze, median_run
 from bench.analysis.load import RunRecord, arrays
 from bench.analysis.metrics import MIN_COUNT, MIN_SHARE
 from bench.analysis.style import INK, algo_colors, mode_color, new_figure
-from matplotlib.figure import Figure
-from scipy.cluster.hierarchy import dendrogram, set_link_color_palette
 
 ROW = 0.24  # inches per bar
 WIDEST = 4  # panels side by side

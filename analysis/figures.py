@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Rectangle
+
 from bench.analysis import stats
 from bench.analysis.load import RunRecord, arrays, final_scores
 from bench.analysis.style import (
@@ -17,11 +23,6 @@ from bench.analysis.style import (
     mode_color,
     new_figure,
 )
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Rectangle
 
 CURVES = {
     "success": "success rate",

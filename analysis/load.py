@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+
 from bench.analysis import metrics
 
 LAST = 3  # evaluations whose mean is a run's score

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from bench.analysis import tables
-from bench.analysis.load import RunRecord
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from bench.analysis import tables
+from bench.analysis.load import RunRecord
 
 DPI = 144
 UNREADABLE = (OSError, ValueError, LookupError, TypeError)  # what a damaged record leads to

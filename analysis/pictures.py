@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from bench.analysis.figures import draw_maze
-from bench.analysis.style import FAILURE, MODES, new_figure
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from bench.analysis.figures import draw_maze
+from bench.analysis.style import FAILURE, MODES, new_figure
 
 
 @dataclass(frozen=True)

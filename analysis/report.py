@@ -15,6 +15,13 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from joblib import Parallel, delayed
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from plotly.offline import get_plotlyjs
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
 from bench.analysis import comparison, diversity, figures, stats, tables
 from bench.analysis.load import (
     LAST,
@@ -28,12 +35,6 @@ from bench.analysis.load import (
 from bench.analysis.load import table as evaluations
 from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, sheet
 from bench.analysis.style import algo_colors, algo_markers, palette
-from joblib import Parallel, delayed
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from plotly.offline import get_plotlyjs
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+
 from bench.analysis import stats
 from bench.analysis.load import RunRecord, final_scores, finished
 

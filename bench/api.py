@@ -1,16 +1,16 @@
-"""What algorithms and tasks are told of each other: names and shapes, no behaviour.
+"""The contract between algorithms, tasks and the harness: names and shapes, no behaviour.
 
 Letters used for sizes throughout: N environments, B batch, T steps, K named modes of a task,
-M modes of a policy, O observation, A action, P position dimensions.
+M modes of a policy, O observation, A action, P position dimensions, S simulator state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 
@@ -23,21 +23,30 @@ class Spec:
         act_dim: A, size of one action; every action lies in [-1, 1]^A.
         num_envs: N, training environments stepped together.
         horizon: steps after which an episode is truncated.
-        position: slice of the observation that locates the agent (m), and what it moves where a
-            task has such things (shares of their travel); None where unknown. The one hint that
-            clustering and novelty may use.
+        position_dim: P, size of the position that every transition carries: where the agent is
+            (m), then what it moves where a task has such things (shares of their travel); 0 where
+            a task has none. Clustering and novelty may use it.
         max_return: largest return of an episode, or None where unknown; rewards divided by it
             peak at 1, so that one value support fits every task.
-        seed: the run's seed, already used for torch; for generators of the algorithm's own.
+        seed: of all of the algorithm's randomness. torch's generator is already seeded with it
+            when the algorithm is built.
     """
 
     obs_dim: int
     act_dim: int
     num_envs: int
     horizon: int
-    position: slice | None
+    position_dim: int
     max_return: float | None
     seed: int
+
+    @classmethod
+    def of(cls, task: Task, num_envs: int, seed: int) -> Spec:
+        """Return what an algorithm is told of a task."""
+        return cls(
+            task.obs_dim, task.act_dim, num_envs, task.horizon, task.position_dim,
+            task.max_return, seed,
+        )  # fmt: skip
 
 
 class Transition(NamedTuple):
@@ -50,9 +59,10 @@ class Transition(NamedTuple):
     terminated: Tensor  # (N,) bool; the only thing that stops bootstrapping
     truncated: Tensor  # (N,) bool
     success: Tensor  # (N,) bool; true only at the last step of a successful episode
+    position: Tensor  # (N, P) where obs was made
+    next_position: Tensor  # (N, P) where next_obs was made
 
 
-@runtime_checkable
 class Algorithm(Protocol):
     """Learns one task from the stream of transitions it is shown.
 
@@ -60,8 +70,8 @@ class Algorithm(Protocol):
     in this order and for every method; when to learn, how often and from which memory is the
     algorithm's business. Built as `Class(spec, config, device)`.
 
-    Two methods are optional. `policy_state_dict()` returns the part of the state that `act` needs
-    (default: all of `state_dict()`), and `load_policy_state_dict(state)` takes it back.
+    What else an algorithm may offer is in the protocols below: `StoresPolicy`, `HasValues`,
+    `HasClusters`.
     """
 
     num_modes: int  # M, how many modes `act` can be commanded to follow now; 0 if it takes none
@@ -72,8 +82,9 @@ class Algorithm(Protocol):
         Args:
             obs: (N, O).
             explore: whether training's exploration is added. Without it a stochastic policy is
-                still sampled, one draw per step: its modes are what is measured. Only calls with
-                `explore=True` come from the N training environments, in their order.
+                still sampled, one draw per step, from torch's generator, which an evaluation
+                seeds: its modes are what is measured. Only calls with `explore=True` come from
+                the N training environments, in their order.
             mode: (N,) int64 in [0, num_modes) to command modes, or None to act freely.
 
         Returns:
@@ -85,7 +96,7 @@ class Algorithm(Protocol):
         """Remember one step of the N training environments."""
         ...
 
-    def update(self) -> dict[str, Tensor | float]:
+    def update(self) -> Mapping[str, Tensor | float]:
         """Learn, or do nothing; return scalars to log (0-d tensors stay on the device)."""
         ...
 
@@ -93,25 +104,67 @@ class Algorithm(Protocol):
         """Return everything that continuing the training needs, as tensors and plain types."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Take back what `state_dict` returned."""
         ...
 
 
-class Task(Protocol):
-    """A control problem with a known, finite set of named ways of succeeding.
+@runtime_checkable
+class StoresPolicy(Protocol):
+    """An algorithm that stores less than all of its state for acting alone."""
 
-    Built as `Class(name, config)`; building one starts no simulator.
+    def policy_state_dict(self) -> dict[str, Any]:
+        """Return the part of the state that `act(explore=False)` needs."""
+        ...
+
+    def load_policy_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `policy_state_dict` returned."""
+        ...
+
+
+@runtime_checkable
+class HasValues(Protocol):
+    """An algorithm that can be asked what it expects, for maps of values over a maze."""
+
+    value_names: tuple[str, ...]  # of its Q-functions now, one per row of `values`
+
+    def values(self, obs: Tensor) -> Tensor:
+        """Return what each Q-function expects of acting from (B, O), (Q, B)."""
+        ...
+
+
+@runtime_checkable
+class HasClusters(Protocol):
+    """An algorithm that clusters its successes, for a tree of them."""
+
+    def clusters(self) -> dict[str, Any]:
+        """Return linkage (n - 1, 4), labels (n,) and cut, the height of the cut; or {}."""
+        ...
+
+
+class Task(Protocol):
+    """A control problem with a known, finite set of named modes: ways of succeeding.
+
+    Built as `Class(name, config)`; building one starts no simulator. A class that derives from
+    this one inherits what is optional.
     """
 
     name: str
-    modes: tuple[str, ...]  # K names; a mode's label is its index
-    layout: tuple[str, ...] | None  # rows of the maze, or None
+    modes: tuple[str, ...] = ()  # K names; a mode's label is its index
     obs_dim: int
     act_dim: int
     horizon: int
-    position: slice | None
-    max_return: float | None
+    position_dim: int = 0  # P
+    max_return: float | None = None
+    layout: tuple[str, ...] | None = None  # rows of the maze, or None
+    cell: float | None = None  # m, side of a cell of the maze
+    random_start: bool = False  # whether training starts elsewhere than evaluation
+    resolution: float = 0.001  # m, to which recorded paths are rounded
+
+    @property
+    def variants(self) -> Mapping[str, tuple[str, ...]]:
+        """Layouts with obstacles that training never sees, by name (see `replan`)."""
+        return {}
 
     def label(self, path: np.ndarray) -> int:
         """Label an episode, as a pure function of its positions.
@@ -124,7 +177,7 @@ class Task(Protocol):
         """
         ...
 
-    def make(self, num_envs: int, seed: int, threads: int = 1, training: bool = True) -> VectorEnv:
+    def make(self, num_envs: int, seed: int, threads: int = 1, training: bool = True) -> TaskEnv:
         """Return N environments with SAME_STEP autoreset.
 
         Args:
@@ -134,3 +187,95 @@ class Task(Protocol):
             training: whether episodes start where training starts (else where evaluation does).
         """
         ...
+
+
+class TaskEnv(Protocol):
+    """N environments: a `gymnasium.vector.VectorEnv`, and what the suite needs beyond one.
+
+    At an episode's end the infos hold, as Gymnasium's own vector environments do with `_key`
+    masks, `final_obs` (N, O) and `final_info`, with `episode` (`r`, `l`) and, where they are
+    defined, `success` (bool), `goal` (int, -1 none), `mode` (int, -1 failure, K other) and `path`
+    (T + 1, P), the episode's positions.
+    """
+
+    num_envs: int
+
+    @property
+    def position(self) -> np.ndarray:
+        """Where each agent is, (N, P) float32; after an episode's end, where the next begins."""
+        ...
+
+    @property
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """Where the arena begins and ends, x0, x1, y0, y1 in m; None without one."""
+        ...
+
+    @property
+    def scene(self) -> Scene | None:
+        """What pictures are drawn of; None without a MuJoCo model."""
+        ...
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start all episodes anew; return observations (N, O) and an info."""
+        ...
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Apply actions (N, A) in [-1, 1]; restart the episodes that end."""
+        ...
+
+    def observe_at(self, points: np.ndarray) -> np.ndarray:
+        """Return observations (n, O) of an episode's start moved to points (n, 2) in the arena."""
+        ...
+
+    def statistics(self) -> dict[str, float]:
+        """Return scalars of all episodes so far that a line of progress should hold."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return arrays of all episodes so far that the record should hold."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all that the environments' future depends on; restoring it is exact."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> np.ndarray:
+        """Take back what `get_state` returned; return the current observations (N, O)."""
+        ...
+
+    def close(self) -> None:
+        """Release threads and windows."""
+        ...
+
+
+class Scene(Protocol):
+    """A MuJoCo model and where pictures of it are taken from."""
+
+    @property
+    def model(self) -> Any:
+        """The compiled `mujoco.MjModel`."""
+        ...
+
+    @property
+    def camera(self) -> Camera:
+        """Where pictures are taken from."""
+        ...
+
+    def states(self) -> np.ndarray:
+        """Return the full physics states now, (N, S)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where pictures of a scene are taken from: it looks at a point (m) from a distance (m)."""
+
+    lookat: tuple[float, float, float]
+    distance: float
+    azimuth: float  # degrees
+    elevation: float  # degrees, -90 from above
+    fovy: float = 45.0  # degrees

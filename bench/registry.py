@@ -24,6 +24,7 @@ class Entry:
     config: type
     summary: str
     info: Mapping[str, str]
+    renamed: Mapping[str, str]  # settings' former names and their names now, both dotted
 
 
 class Registry(Mapping[str, Entry]):
@@ -33,12 +34,21 @@ class Registry(Mapping[str, Entry]):
         self.kind = kind
         self.entries: dict[str, Entry] = {}
 
-    def register(self, name: str, *, config: type, **info: str) -> Callable[[T], T]:
+    def register(
+        self,
+        name: str,
+        *,
+        config: type,
+        renamed: Mapping[str, str] | None = None,
+        **info: str,
+    ) -> Callable[[T], T]:
         """Return a decorator that registers a class or factory under `name`.
 
         Args:
             name: what the command line calls it.
             config: dataclass of its settings; every field needs a default.
+            renamed: former names of settings, so that old records stay readable:
+                {"trace": "gae_lambda"}.
             info: further columns of `python -m bench list`; the one-line summary is the
                 docstring's first line.
 
@@ -55,7 +65,8 @@ class Registry(Mapping[str, Entry]):
                     f"{self.kind} {name!r} is already registered by {known.factory.__module__}"
                 )
             summary = (inspect.getdoc(factory) or "").split("\n")[0]
-            self.entries[name] = Entry(name, factory, config, info.pop("summary", summary), info)
+            shown = info.pop("summary", summary)
+            self.entries[name] = Entry(name, factory, config, shown, info, renamed or {})
             return factory
 
         return decorate

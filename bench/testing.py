@@ -15,9 +15,7 @@ import bench.algos
 import bench.tasks
 from bench.api import Algorithm, Spec, Transition
 
-SPEC = Spec(
-    obs_dim=4, act_dim=2, num_envs=8, horizon=10, position=slice(0, 2), max_return=10.0, seed=1
-)  # fmt: skip
+SPEC = Spec(obs_dim=4, act_dim=2, num_envs=8, horizon=10, position_dim=2, max_return=10.0, seed=1)
 
 
 def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: int = 40) -> None:
@@ -63,7 +61,8 @@ def feed(algo: Algorithm, steps: int, seed: int) -> None:
         truncated = torch.full((SPEC.num_envs,), step % SPEC.horizon == 0)
         success = truncated & (torch.rand(SPEC.num_envs, generator=rng) < 0.5)
         reward = 10.0 * success.float()
-        algo.observe(Transition(obs, action, reward, after, success, truncated & ~success, success))
+        ended = success, truncated & ~success, success
+        algo.observe(Transition(obs, action, reward, after, *ended, obs[:, :2], after[:, :2]))
         for key, value in algo.update().items():
             assert torch.isfinite(torch.as_tensor(value)), f"{key} is {value} at step {step}"
         obs = after

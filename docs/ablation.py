@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from bench.analysis import figures, tables
-from bench.analysis.load import final_scores, finished, load_results
 
 from bench.__main__ import main as run
+from bench.analysis import figures, tables
+from bench.analysis.load import final_scores, finished, load_results
 from bench.configuration import as_dict, resolve, understand
 from bench.runner import flat
 from bench.words import parse

@@ -6,11 +6,11 @@ The paths are those of the tests' scripted controllers (tests/tasks/test_manipul
 """
 
 import numpy as np
-from bench.analysis.style import MODES
-from bench.tasks import make_task
 from PIL import Image
 
 from bench import rendering  # sets MUJOCO_GL, so before anything imports mujoco
+from bench.analysis.style import MODES
+from bench.tasks import make_task
 from tests.tasks.test_manipulation import TASKS, follow, scripts
 
 

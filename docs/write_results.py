@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
 from bench.analysis import figures, tables
 from bench.analysis.load import RunRecord, final_scores, read_runs, table
 from bench.analysis.style import INK, algo_colors, new_figure
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")

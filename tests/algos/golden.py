@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import bench.algos
 import torch
 
+import bench.algos
 from bench.testing import SPEC, feed
 
 PATH = Path(__file__).with_name("golden.json")

@@ -2,10 +2,10 @@
 
 import copy
 
-import bench.algos
 import pytest
 import torch
 
+import bench.algos
 from bench.api import Spec, Transition
 
 bench.algos.discover()

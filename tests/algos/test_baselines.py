@@ -2,14 +2,14 @@
 
 import json
 
-import bench.algos
 import pytest
 import torch
+
+import bench.algos
 from bench.algos.critics import CriticConfig
 from bench.algos.diffusion import DiffusionConfig
 from bench.algos.maxentdp import truncated_normal
 from bench.algos.ppo import advantages
-
 from bench.api import Transition
 from bench.commands import bandit
 from bench.testing import SPEC, check_algorithm, feed

@@ -1,10 +1,10 @@
 """Candidate actions, judged and drawn in parts that a CPU's cache holds."""
 
 import torch
+
 from bench.algos import offpolicy
 from bench.algos.critics import CriticConfig, TwinCritic
 from bench.algos.diffusion import DiffusionConfig, DiffusionPolicy
-
 from bench.commands import bandit
 
 

@@ -2,13 +2,13 @@
 
 from types import SimpleNamespace
 
-import bench.algos
 import gymnasium
 import torch
 from stable_baselines3 import TD3
 from stable_baselines3.common.logger import Logger
 from torch import nn
 
+import bench.algos
 from bench.api import Spec
 from bench.configuration import resolve, understand
 

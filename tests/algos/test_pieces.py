@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from bench.algos.clustering import distances, erase_loops, match, partition, summarize
 from bench.algos.critics import CriticConfig, TwinCritic, inherit
 from bench.algos.diffusion import DiffusionConfig, DiffusionPolicy
 from bench.algos.modes import Modes, ModesConfig
 from bench.algos.networks import RunningNorm
 from bench.algos.replay import Episodes
-
 from bench.api import Spec, Transition
 
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=2, horizon=5, position=slice(0, 2), max_return=10.0,

@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from test_report import make_run
+
 from bench.analysis import comparison, diversity, stats
 from bench.analysis.load import load_results, read_runs
-from test_report import make_run
 
 
 def test_control_matrix_by_hand(tmp_path):

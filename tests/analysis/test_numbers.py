@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from bench.analysis import metrics, stats
 
 MODE = np.array([0] * 6 + [1] * 3 + [2] + [-1] * 8 + [3] * 2)  # K = 3: 10 named, 2 other

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from test_report import make_run
+
 from bench.analysis import comparison, diversity, metrics, report, style, tables
 from bench.analysis.load import load_results, read_runs, refusals, tell_apart
-from test_report import make_run
 
 
 def edit(place, **facts):

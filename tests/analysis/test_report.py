@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+
 from bench.analysis import figures, report, tables
 from bench.analysis.load import final_scores, load_results, refusals
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from bench.analysis import stats
 from scipy.stats import trim_mean
+
+from bench.analysis import stats
 
 
 def test_iqm_is_the_trimmed_mean_and_its_weights():

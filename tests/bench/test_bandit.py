@@ -1,9 +1,9 @@
 """The bandit's command: what it writes, keeps and refuses."""
 
-import bench.algos
 import pandas as pd
 import pytest
 
+import bench.algos
 from bench.__main__ import main
 from bench.commands import bandit
 

@@ -3,9 +3,9 @@
 import ast
 from pathlib import Path
 
-import bench.algos
 import pytest
 
+import bench.algos
 from bench.configuration import as_dict, resolve, understand
 from bench.errors import UsageError
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import bench.algos
 import pytest
 import torch
 
+import bench.algos
 from bench.testing import check_algorithm, check_task
 
 

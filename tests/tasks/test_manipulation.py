@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from bench.tasks import make_task
 
+from bench.tasks import make_task
 from bench.testing import check_task
 
 TASKS = ("reach", "peg-in-hole", "drawer-close", "cabinet-open")
@@ -115,6 +115,7 @@ def test_the_arm_stands_still_without_action_and_moves_as_told():
 
 def test_kinematics_agree_with_mujoco():
     import mujoco
+
     from bench.tasks import panda
 
     model = panda.arm().compile()

@@ -3,11 +3,11 @@
 import gymnasium
 import numpy as np
 import pytest
-from bench.tasks import make_env, make_task
-from bench.tasks.layout import LAYOUTS, parse
 from gymnasium.utils.env_checker import check_env
 
 from bench.errors import UsageError
+from bench.tasks import make_env, make_task
+from bench.tasks.layout import LAYOUTS, parse
 
 SUITE = [f"{agent}maze-v{version}" for agent in ("point", "ant") for version in (1, 2, 3, 4)]
 POINTS = [name for name in SUITE if name.startswith("point")]

@@ -2,6 +2,7 @@
 
 import gymnasium
 import pytest
+
 from bench.tasks import registry
 
 SUITE = [name for name in registry if registry[name].info["suite"] == "yes"]
