@@ -159,6 +159,7 @@ class Task(Protocol):
     layout: tuple[str, ...] | None = None  # rows of the maze, or None
     cell: float | None = None  # m, side of a cell of the maze
     random_start: bool = False  # whether training starts elsewhere than evaluation
+    routes: tuple[float, ...] | None = None  # m, shortest route of each mode; None where unknown
     resolution: float = 0.001  # m, to which recorded paths are rounded
 
     @property
@@ -192,10 +193,11 @@ class Task(Protocol):
 class TaskEnv(Protocol):
     """N environments: a `gymnasium.vector.VectorEnv`, and what the suite needs beyond one.
 
-    At an episode's end the infos hold, as Gymnasium's own vector environments do with `_key`
-    masks, `final_obs` (N, O) and `final_info`, with `episode` (`r`, `l`) and, where they are
-    defined, `success` (bool), `goal` (int, -1 none), `mode` (int, -1 failure, K other) and `path`
-    (T + 1, P), the episode's positions.
+    A class that derives from this one inherits what is optional. At an episode's end the infos
+    hold `final_obs` (N, O), the true last observations, and `final_info`, each with `_key` masks as
+    Gymnasium's own vector environments have them. `final_info` has `episode` (`r` return, `l`
+    length) and, where they are defined, `success` (bool), `goal` (int, -1 none), `mode` (int,
+    -1 failure, K other) and `path` (T + 1, P), the episode's positions.
     """
 
     num_envs: int
@@ -203,17 +205,17 @@ class TaskEnv(Protocol):
     @property
     def position(self) -> np.ndarray:
         """Where each agent is, (N, P) float32; after an episode's end, where the next begins."""
-        ...
+        return np.zeros((self.num_envs, 0), np.float32)
 
     @property
     def extent(self) -> tuple[float, float, float, float] | None:
         """Where the arena begins and ends, x0, x1, y0, y1 in m; None without one."""
-        ...
+        return None
 
     @property
     def scene(self) -> Scene | None:
         """What pictures are drawn of; None without a MuJoCo model."""
-        ...
+        return None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -228,16 +230,16 @@ class TaskEnv(Protocol):
         ...
 
     def observe_at(self, points: np.ndarray) -> np.ndarray:
-        """Return observations (n, O) of an episode's start moved to points (n, 2) in the arena."""
-        ...
+        """Return observations (n, O) of an episode's start moved to points (n, 2) of the arena."""
+        raise ValueError("there is no arena: extent is None")
 
     def statistics(self) -> dict[str, float]:
         """Return scalars of all episodes so far that a line of progress should hold."""
-        ...
+        return {}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return arrays of all episodes so far that the record should hold."""
-        ...
+        return {}
 
     def get_state(self) -> dict[str, Any]:
         """Return all that the environments' future depends on; restoring it is exact."""
@@ -253,7 +255,7 @@ class TaskEnv(Protocol):
 
 
 class Scene(Protocol):
-    """A MuJoCo model and where pictures of it are taken from."""
+    """A MuJoCo model, where pictures of it are taken from, and what happens in it."""
 
     @property
     def model(self) -> Any:
@@ -266,7 +268,7 @@ class Scene(Protocol):
         ...
 
     def states(self) -> np.ndarray:
-        """Return the full physics states now, (N, S)."""
+        """Return a copy of the full physics states now, (N, S)."""
         ...
 
 

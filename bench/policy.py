@@ -12,17 +12,34 @@ from torch import Tensor
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, Task
+from bench.api import Algorithm, Spec, StoresPolicy, Task
 from bench.errors import UsageError
-from bench.registry import load_plugins
+from bench.registry import Entry, load_plugins
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
-def policy_state(algo: Any) -> dict[str, Any]:
+FORMER = {"slow_actor": "ema_actor", "slow_critic": "target_critic"}  # names in older policies
+
+
+def policy_state(algo: Algorithm) -> dict[str, Any]:
     """Return what `act` needs of an algorithm's state."""
-    own = getattr(algo, "policy_state_dict", None)
-    return own() if own else algo.state_dict()
+    return algo.policy_state_dict() if isinstance(algo, StoresPolicy) else algo.state_dict()
+
+
+def settings_of(entry: Entry, stored: dict[str, Any]) -> Any:
+    """Return stored settings as the dataclass they are now, former names read as today's."""
+    named = {entry.renamed.get(key, key): value for key, value in stored.items()}
+    return OmegaConf.to_object(OmegaConf.merge(entry.config, named))
+
+
+def spec_of(stored: dict[str, Any]) -> Spec:
+    """Return a stored spec; older ones have the position as a slice of the observation."""
+    spec = dict(stored)
+    if "position" in spec:
+        where = spec.pop("position")
+        spec["position_dim"] = len(range(spec["obs_dim"])[slice(*where)]) if where else 0
+    return Spec(**spec)
 
 
 class Policy:
@@ -64,8 +81,7 @@ def load_task(run_dir: str | Path, **changes: Any) -> Task:
     stored = load_stored(run_dir, "cpu")
     load_plugins(stored["plugins"])
     entry = bench.tasks.registry[stored["task"]]
-    settings = OmegaConf.to_object(OmegaConf.merge(entry.config, stored["task_settings"], changes))
-    return entry.factory(stored["task"], settings)
+    return entry.factory(stored["task"], settings_of(entry, stored["task_settings"] | changes))
 
 
 def load_stored(run_dir: str | Path, device: str) -> dict[str, Any]:
@@ -92,10 +108,11 @@ def load_policy(run_dir: str | Path, device: str = "cpu") -> Policy:
     stored = load_stored(run_dir, device)
     load_plugins(stored["plugins"])
     entry = bench.algos.discover()[stored["algo"]]
-    config = OmegaConf.to_object(OmegaConf.merge(entry.config, stored["settings"]))
-    spec = dict(stored["spec"])
-    spec["position"] = slice(*spec["position"]) if spec["position"] else None
-    algo = entry.factory(Spec(**spec), config, device)
-    load = getattr(algo, "load_policy_state_dict", algo.load_state_dict)
-    load(stored["state"])
+    config = settings_of(entry, stored["settings"])
+    algo: Algorithm = entry.factory(spec_of(stored["spec"]), config, device)
+    if isinstance(algo, StoresPolicy):
+        state = {FORMER.get(key, key): value for key, value in stored["state"].items()}
+        algo.load_policy_state_dict(state)
+    else:
+        algo.load_state_dict(stored["state"])
     return Policy(algo, device)

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from bench.api import Scene
 from bench.errors import UsageError
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
@@ -21,23 +21,20 @@ Color = Sequence[float]
 
 
 class Painter:
-    """Draws physics states of one vector environment's scene.
+    """Draws physics states of a scene.
 
     Args:
-        env: a `bench.tasks.vector.SceneVectorEnv`.
+        scene: model and camera.
         size: pixels of the square pictures.
 
     Raises:
-        UsageError: if the environment has no MuJoCo scene, or nothing can be drawn here.
+        UsageError: if nothing can be drawn here.
     """
 
-    def __init__(self, env: Any, size: int) -> None:
-        scene = getattr(env, "scene", None)
-        if scene is None:
-            raise UsageError("render: this task has no MuJoCo scene of the suite")
+    def __init__(self, scene: Scene, size: int) -> None:
         import mujoco
 
-        self.mujoco, self.model, camera = mujoco, env.model, scene.camera
+        self.mujoco, self.model, camera = mujoco, scene.model, scene.camera
         self.data = mujoco.MjData(self.model)
         self.model.vis.global_.fovy = camera.fovy
         self.model.vis.global_.offwidth = self.model.vis.global_.offheight = max(size, 640)

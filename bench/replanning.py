@@ -15,7 +15,9 @@ import pandas as pd
 import torch
 
 from bench.api import Task
+from bench.evaluation import Actor, isolated_generator
 from bench.policy import Policy
+from bench.rollout import Step, play_episodes
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def make_plan(run_dir: str | Path, policy: Policy, task: Task, window: int) -> P
         order=np.argsort(median, kind="stable"),
         patience=np.minimum(patience, task.horizon),
         window=window or max(task.horizon // 10, 1),
-        progress=getattr(task, "cell", 1.0) / 2,
+        progress=(task.cell or 1.0) / 2,
     )
 
 
@@ -117,38 +119,31 @@ def replan(policy: Policy, task: Task, plan: Plan, episodes: int, seed: int) -> 
         seed: of environments and policy.
     """
     env = task.make(episodes, seed, 1, training=False)
-    where = task.position or slice(0, 0)
     follower = Follower(plan, episodes)
-    active = np.ones(episodes, bool)
-    success, length = np.zeros(episodes, bool), np.zeros(episodes, np.int64)
+    track: list[np.ndarray] = []  # (N, P) each
+    commands: list[np.ndarray] = []
     switches = np.zeros(episodes, np.int64)
-    obs, _ = env.reset(seed=seed)
-    track, followed = [obs[:, where].astype(float)], []
+
+    def act(obs: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        commands.append(follower.modes())
+        return Actor(policy.algo, commands[-1], policy.device)(obs, slots)
+
+    def watch(step: Step, active: np.ndarray) -> None:
+        track.extend([step.next_position] if track else [step.position, step.next_position])
+        switches[active] = follower.switches[active]
+        follower.observe(track)
+
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with isolated_generator(policy.device):
             torch.manual_seed(seed)
-            while active.any():
-                modes = follower.modes()
-                followed.append(modes)
-                rows = torch.as_tensor(obs, dtype=torch.float32, device=policy.device)
-                command = torch.as_tensor(modes, device=policy.device) if policy.num_modes else None
-                action = policy.algo.act(rows, mode=command).cpu().numpy()
-                obs, _, terminated, truncated, infos = env.step(action)
-                ended = terminated | truncated
-                after = obs.copy()
-                if ended.any():
-                    after[ended] = infos["final_obs"][ended]
-                track.append(after[:, where].astype(float))
-                now = active & ended
-                success[now], length[now] = terminated[now], len(followed)
-                switches[now] = follower.switches[now]
-                active &= ~ended
-                follower.observe(track)
+            played = play_episodes(env, act, seed, watch=watch)
     finally:
         env.close()
-    path, command_log = np.array(track), np.array(followed)
+    log = np.array(commands)
     return Outcome(
-        success, length, switches,
-        [path[: length[i] + 1, i] for i in range(episodes)],
-        [command_log[: length[i], i] for i in range(episodes)],
-    )  # fmt: skip
+        success=np.array([bool(episode.success) for episode in played]),
+        length=np.array([episode.length for episode in played]),
+        switches=switches,
+        paths=[episode.path for episode in played],
+        commands=[log[: episode.length, episode.slot] for episode in played],
+    )

@@ -17,7 +17,7 @@ import torch
 
 import bench.algos
 import bench.tasks
-from bench.api import Spec, Task, Transition
+from bench.api import Algorithm, Spec, Task
 from bench.configuration import as_dict
 from bench.errors import UsageError
 from bench.evaluation import evaluate, protocols, summarise
@@ -26,6 +26,7 @@ from bench.policy import policy_state
 from bench.probes import cluster_tree, value_maps
 from bench.provenance import digest, git_revision, hardware, now, versions
 from bench.records import EpisodeLog, Record, atomic
+from bench.rollout import Rollout
 from bench.seeding import ALGORITHM, TRAINING, derive
 from bench.settings import NEUTRAL, Settings, cores, resolve_device
 
@@ -62,6 +63,17 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
             for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}  # fmt: skip
 
 
+def with_names_now(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return a flat configuration with the names that settings have now."""
+    algo, task = (
+        bench.algos.registry[settings.names.algo],
+        bench.tasks.registry[settings.names.task],
+    )
+    renamed = {f"{part}.{was}": f"{part}.{now}" for part, entry in (("algo", algo), ("task", task))
+               for was, now in entry.renamed.items()}  # fmt: skip
+    return {renamed.get(key, key): value for key, value in config.items()}
+
+
 def state_of(settings: Settings) -> str:
     """Say what is at a run's directory: `new`, `done` or `resume`.
 
@@ -74,7 +86,7 @@ def state_of(settings: Settings) -> str:
         raise UsageError(f"{record.path} is in use by another process")
     if not facts:
         return "new"
-    was, now = flat(record.read_config()), flat(as_dict(settings))
+    was, now = with_names_now(flat(record.read_config()), settings), flat(as_dict(settings))
     differing = [
         f"{key} was {was.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(was.keys() | now.keys())
@@ -110,17 +122,12 @@ class Run:
         task_entry = bench.tasks.registry[names.task]
         self.task: Task = task_entry.factory(names.task, settings.task)
         task = self.task
-        self.spec = Spec(
-            task.obs_dim, task.act_dim, settings.num_envs, task.horizon, task.position,
-            task.max_return, derive(settings.seed, ALGORITHM),
-        )  # fmt: skip
+        self.spec = Spec.of(task, settings.num_envs, derive(settings.seed, ALGORITHM))
         torch.manual_seed(self.spec.seed)
-        self.algo = entry.factory(self.spec, settings.algo, self.device)
+        self.algo: Algorithm = entry.factory(self.spec, settings.algo, self.device)
         self.env = task.make(settings.num_envs, derive(settings.seed, TRAINING), threads)
-        self.obs, _ = self.env.reset()
-        where = len(range(task.obs_dim)[task.position]) if task.position else 0
-        scale = 0.01 if hasattr(task, "cell") else 0.001
-        self.episodes = EpisodeLog(self.record, scale, where)
+        self.rollout = Rollout(self.env)
+        self.episodes = EpisodeLog(self.record, task.resolution, task.position_dim)
         self.loggers = Loggers(settings, self.record.path)
         self.env_steps = self.updates = 0
         self.seconds = {"env": 0.0, "learner": 0.0, "eval": 0.0}
@@ -136,8 +143,9 @@ class Run:
             "target_env_steps": settings.env_steps,
             "task_info": {
                 "modes": list(task.modes), "layout": list(task.layout) if task.layout else None,
-                "cell": getattr(task, "cell", None), "max_return": task.max_return,
-                "horizon": task.horizon, "random_start": getattr(task, "random_start", False),
+                "routes": list(task.routes) if task.routes else None, "cell": task.cell,
+                "max_return": task.max_return, "horizon": task.horizon,
+                "random_start": task.random_start,
             },
             "algo_info": {"summary": entry.summary, **entry.info},
             "versions": versions(), "git": git_revision(), "hardware": hardware(self.device),
@@ -211,31 +219,19 @@ class Run:
     def step(self) -> None:
         """Take one vector step and let the algorithm learn."""
         start = time.perf_counter()
-        # a copy: an environment may write its next observations into the same array
-        obs = torch.tensor(self.obs, dtype=torch.float32, device=self.device)
+        obs = torch.as_tensor(self.rollout.obs, dtype=torch.float32, device=self.device)
         with torch.no_grad():
             action = self.algo.act(obs, explore=True)
         acted = time.perf_counter()
-        after, reward, terminated, truncated, infos = self.env.step(action.cpu().numpy())
+        step = self.rollout.step(action.cpu().numpy())
         stepped = time.perf_counter()
-        true_after, success = after, np.zeros(len(after), bool)
-        done = terminated | truncated
-        if done.any():
-            true_after = after.copy()
-            true_after[done] = np.stack(list(infos["final_obs"][done]))
-            final = infos["final_info"]
-            success = done & np.asarray(final.get("success", success), bool)
-            for i in np.flatnonzero(done):
-                self.recent.append((float(final["episode"]["r"][i]), float(success[i])))
-        tensors = (torch.as_tensor(x, device=self.device) for x in
-                   (reward, true_after, terminated, truncated, success))  # fmt: skip
-        gained, successor, *flags = tensors
-        self.algo.observe(Transition(obs, action, gained.float(), successor.float(), *flags))
+        for episode in step.ended:
+            self.recent.append((episode.total_reward, float(bool(episode.success))))
+        self.algo.observe(step.transition(self.device))
         scalars = self.algo.update()
         self.updates += bool(scalars)
         for key, value in scalars.items():
             self.sums.setdefault(key, []).append(value)
-        self.obs = after
         self.env_steps += self.settings.num_envs
         self.seconds["env"] += stepped - acted
         self.seconds["learner"] += time.perf_counter() - stepped + acted - start
@@ -262,9 +258,7 @@ class Run:
         if self.recent:
             returns, successes = np.mean(self.recent, axis=0)
             line |= {"train_return": float(returns), "train_success": float(successes)}
-        for key in ("state_coverage", "wall_violations"):
-            if (seen := getattr(self.env, key, None)) is not None:
-                line[key] = seen
+        line |= self.env.statistics()
         self.record.append_progress(line)
         self.loggers.log(line, self.env_steps)
 
@@ -285,12 +279,9 @@ class Run:
             scores = {f"eval/{protocol.name}/{key}": value for key, value in found.items()}
             self.loggers.log(scores, self.env_steps)
         self.save_policy()
-        visits = getattr(self.env, "visits", None)
-        if visits is not None:
-            self.record.write_arrays("exploration.npz", visits=visits,
-                                     extent=np.array(self.env.extent))  # fmt: skip
         for name, arrays in (
-            ("values.npz", value_maps(self.algo, self.env, self.task, self.device)),
+            ("exploration.npz", self.env.arrays()),
+            ("values.npz", value_maps(self.algo, self.env, self.device)),
             ("clusters.npz", cluster_tree(self.algo)),
         ):
             if arrays:
@@ -310,14 +301,12 @@ class Run:
 
     def save_policy(self) -> None:
         """Write the policy alone."""
-        spec = dataclasses.asdict(self.spec)
-        where = self.spec.position
-        spec["position"] = [where.start, where.stop, where.step] if where else None
         settings = as_dict(self.settings)
         stored = {
             "algo": self.settings.names.algo, "task": self.settings.names.task,
-            "settings": settings["algo"], "plugins": settings["plugins"], "spec": spec,
-            "task_settings": settings["task"], "state": policy_state(self.algo),
+            "settings": settings["algo"], "plugins": settings["plugins"],
+            "spec": dataclasses.asdict(self.spec), "task_settings": settings["task"],
+            "state": policy_state(self.algo),
         }  # fmt: skip
         with atomic(self.record.path / "policy.pt") as file:
             torch.save(stored, file)
@@ -325,8 +314,7 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint, after which a killed run would go on."""
         state = {
-            "algo": self.algo.state_dict(), "obs": self.obs,
-            "env": self.env.get_state() if hasattr(self.env, "get_state") else None,
+            "algo": self.algo.state_dict(), "env": self.rollout.get_state(),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if "cuda" in self.device else None,
             "env_steps": self.env_steps, "updates": self.updates, "seconds": self.seconds,
@@ -350,9 +338,7 @@ class Run:
         except Exception as error:
             raise UsageError(f"{path} is damaged ({type(error).__name__}); overwrite=true makes "
                              "the run anew") from None  # fmt: skip
-        if state["env"] is not None:
-            self.env.set_state(state["env"])
-            self.obs = state["obs"]
+        self.rollout.set_state(state["env"])
         for name in ("env_steps", "updates", "seconds", "shown", "sums"):
             setattr(self, name, state[name])
         self.recent.extend(state["recent"])

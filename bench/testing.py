@@ -13,7 +13,8 @@ from torch import Tensor
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, Transition
+from bench.api import Algorithm, Spec, Task, Transition
+from bench.rollout import Episode, Rollout
 
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=8, horizon=10, position_dim=2, max_return=10.0, seed=1)
 
@@ -115,34 +116,43 @@ def check_task(name: str, steps: int = 60, **settings: Any) -> None:
         single.close()
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1, 1, (2 * steps, 3, task.act_dim)).astype(np.float32)
-    first, second = (task.make(3, seed=7) for _ in range(2))
-    start, other = first.reset()[0], second.reset()[0]
-    assert start.shape == (3, task.obs_dim) and np.array_equal(start, other), "reset is not seeded"
+    first, second = (Rollout(task.make(3, seed=7)) for _ in range(2))
+    assert first.obs.shape == (3, task.obs_dim), f"observations have shape {first.obs.shape}"
+    assert np.array_equal(first.obs, second.obs), "reset is not seeded"
     played = play(task, first, actions[:steps])
     assert np.array_equal(played, play(task, second, actions[:steps])), "steps are not seeded"
     state = first.get_state()
     onwards = play(task, first, actions[steps:])
-    third = task.make(3, seed=8)
+    third = Rollout(task.make(3, seed=8))
     third.set_state(state)
     assert np.array_equal(onwards, play(task, third, actions[steps:])), "get_state misses something"
-    for env in (first, second, third):
-        env.close()
+    for rollout in (first, second, third):
+        rollout.env.close()
 
 
-def play(task: Any, env: Any, actions: np.ndarray) -> np.ndarray:
-    """Return observations and rewards of T vector steps, (T, N, O + 1), checking the infos."""
+def play(task: Task, rollout: Rollout, actions: np.ndarray) -> np.ndarray:
+    """Return what T vector steps give, (T, N, O + P + 1), checking what ends and every number."""
     seen = []
     for action in actions:
-        obs, reward, terminated, truncated, infos = env.step(action)
-        assert np.isfinite(obs).all() and np.isfinite(reward).all(), "an observation is not finite"
-        done = terminated | truncated
-        if done.any():
-            final = infos["final_info"]
-            assert np.array_equal(infos["_final_obs"], done), "final_obs's mask is not the ended"
-            assert {"r", "l"} <= final["episode"].keys(), "final_info lacks episode r and l"
-            if task.modes:
-                modes, success = final["mode"][done], final["success"][done]
-                assert np.array_equal(modes >= 0, success), "a mode is labelled iff successful"
-                assert (modes <= len(task.modes)).all(), "a mode label exceeds K"
-        seen.append(np.concatenate([obs, reward[:, None]], axis=1))
+        step = rollout.step(action)
+        for key in ("reward", "next_obs", "next_position"):
+            assert np.isfinite(getattr(step, key)).all(), f"{key} is not finite"
+        shape = (rollout.env.num_envs, task.position_dim)
+        assert step.next_position.shape == shape, f"positions have shape {shape}"
+        done = np.flatnonzero(step.terminated | step.truncated).tolist()
+        assert [episode.slot for episode in step.ended] == done, "final_info misses an episode"
+        assert not (step.success & ~step.terminated).any(), "a success does not terminate"
+        for episode in step.ended:
+            check_episode(task, episode)
+        seen.append(np.concatenate([step.next_obs, step.next_position, step.reward[:, None]], 1))
     return np.array(seen)
+
+
+def check_episode(task: Task, episode: Episode) -> None:
+    """Check that an ended episode's path, mode and success fit each other."""
+    expected = (episode.length + 1, task.position_dim)
+    assert episode.path.shape == expected, f"path {episode.path.shape}, expected {expected}"
+    if task.modes:
+        assert (episode.mode >= 0) == bool(episode.success), "a mode is labelled iff successful"
+        assert episode.mode <= len(task.modes), "a mode label exceeds K"
+        assert task.label(episode.path) == episode.mode, "label(path) is not the mode recorded"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium
@@ -16,26 +16,27 @@ from bench.errors import UsageError
 from bench.registry import Registry, unknown
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from bench.api import Task
+    from bench.api import Task, TaskEnv
 
 T = TypeVar("T", bound=Callable[..., Any])
 registry = Registry("task")
 
 
-def register(name: str, *, config: type, **info: str) -> Callable[[T], T]:
+def register(
+    name: str, *, config: type, renamed: Mapping[str, str] | None = None, **info: str
+) -> Callable[[T], T]:
     """Return a decorator that registers a task class, with Gymnasium as `bench/<name>-v0` too.
 
     Args:
         name: what the command line calls it.
         config: dataclass of its settings.
+        renamed: former names of settings (see `Registry.register`).
         info: `family`; `suite` ("yes" for a task of the suite, which `task=all` runs, "no" for one
             that cannot be built from default settings); `source`; `summary`.
     """
 
     def decorate(factory: T) -> T:
-        registry.register(name, config=config, **info)(factory)
+        registry.register(name, config=config, renamed=renamed, **info)(factory)
         if info.get("suite") != "no":
             gymnasium.register(
                 f"bench/{name}-v0",
@@ -74,7 +75,7 @@ def make_env(
     threads: int = 1,
     training: bool = True,
     **settings: Any,
-) -> VectorEnv:
+) -> TaskEnv:
     """Return N environments of a task with SAME_STEP autoreset (see `make_task`).
 
     Args:
@@ -90,9 +91,12 @@ def make_env(
 
 def single_env(name: str, seed: int = 0, **settings: Any) -> gymnasium.Env:
     """Return one environment of a task, the same code with N = 1."""
-    from .vector import SceneEnv
+    from .vector import SingleEnv, WorldVectorEnv
 
-    return SceneEnv(make_env(name, 1, seed, **settings))  # type: ignore[arg-type]
+    env = make_env(name, 1, seed, **settings)
+    if not isinstance(env, WorldVectorEnv):
+        raise UsageError(f"task {name!r} is no single environment; use gymnasium.make_vec")
+    return SingleEnv(env)
 
 
 def discover() -> Registry:

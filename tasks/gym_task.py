@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with Box spaces, so that algorithms can be checked on known ground.
+"""Any Gymnasium environment with Box spaces, for a sanity check of algorithms on control tasks.
 
 Success and modes are undefined. Actions in [-1, 1] are rescaled to the environment's own box.
 """
@@ -14,6 +14,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from bench.api import Task, TaskEnv
 from bench.errors import UsageError
 from bench.registry import unknown
 
@@ -30,13 +31,8 @@ class Config:
 
 
 @register("gym", config=Config, family="gym", suite="no", source="Gymnasium")
-class GymTask:
+class GymTask(Task):
     """Any Gymnasium environment with Box spaces: task.id=Pendulum-v1."""
-
-    modes: tuple[str, ...] = ()
-    layout = None
-    position = None
-    max_return = None
 
     def __init__(self, name: str, config: Config) -> None:
         self.name, self.config = name, config
@@ -69,7 +65,7 @@ class GymTask:
         return GymVectorEnv(self, num_envs, seed)
 
 
-class GymVectorEnv(VectorEnv):
+class GymVectorEnv(VectorEnv, TaskEnv):
     """N Gymnasium environments with SAME_STEP autoreset that can be stored exactly.
 
     A simulator's inside cannot be copied in general. So each environment's generator at the
@@ -79,7 +75,6 @@ class GymVectorEnv(VectorEnv):
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
     modes: tuple[str, ...] = ()
     layout = None
-    position = None
 
     def __init__(self, task: GymTask, num_envs: int, seed: int) -> None:
         self.num_envs, self.horizon = num_envs, task.horizon

@@ -13,7 +13,7 @@ from collections import deque
 import numpy as np
 from scipy.ndimage import label as connected
 
-from .layout import CELL, GOAL_RADIUS, Layout
+from .layout import CELL, Layout
 
 Word = tuple[int, ...]  # +k: obstacle k's ray crossed towards larger x, -k: towards smaller
 
@@ -131,12 +131,6 @@ class Modes:
             state = parents[state]
         return cells[::-1]
 
-    def goal(self, position: np.ndarray) -> int:
-        """Return the goal within reach of a position (2,), or -1."""
-        distance = np.linalg.norm(self.layout.goal_positions - position, axis=1)
-        nearest = int(distance.argmin())
-        return nearest if distance[nearest] <= GOAL_RADIUS else -1
-
     def label(self, path: np.ndarray) -> int:
         """Return the mode of a path (T, 2): its index, K for another class, -1 for no success.
 
@@ -144,7 +138,7 @@ class Modes:
         the place where the goal's rim is touched make no difference.
         """
         path = np.asarray(path, dtype=float)[:, :2]
-        goal = self.goal(path[-1])
+        goal = int(self.layout.goal_at(path[-1]))
         if goal < 0:
             return -1
         ends = self.layout.goal_positions[goal][None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Layout:
         """Return the position (2,) in m of a cell's centre."""
         return CELL * np.array([cell[1] - self.start[1], cell[0] - self.start[0]], dtype=float)
 
-    @property
+    @cached_property
     def goal_positions(self) -> np.ndarray:
         """Positions of the goals, (goals, 2) in m."""
         return np.stack([self.centre(goal) for goal in self.goals])
@@ -80,6 +81,18 @@ class Layout:
         rows, columns = self.walls.shape
         x0, y0 = self.centre((0, 0)) - CELL / 2
         return x0, x0 + CELL * columns, y0, y0 + CELL * rows
+
+    def goal_at(self, position: np.ndarray) -> np.ndarray:
+        """Return the goal within reach of positions (..., 2) in m, -1 none, (...) int.
+
+        The one place where a goal is judged to be reached, in float64 whatever it is given: reward,
+        end of episode and mode label cannot disagree.
+        """
+        offset = np.asarray(position, np.float64)[..., None, :2] - self.goal_positions
+        distance = np.hypot(offset[..., 0], offset[..., 1])
+        nearest = distance.argmin(-1)
+        reached = distance.min(-1) <= GOAL_RADIUS
+        return np.where(reached, nearest, -1)
 
     def inside_wall(self, position: np.ndarray) -> np.ndarray:
         """Say which positions (..., 2) in m lie in a wall cell (or outside the maze)."""

@@ -30,12 +30,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.api import Camera, Task
+
 from . import register
+from .world import Verdict, World
 
 if TYPE_CHECKING:
     import mujoco
 
-    from .vector import SceneVectorEnv
+    from .vector import WorldVectorEnv
 
 HORIZON = 100
 REWARD = 10.0
@@ -46,7 +49,7 @@ class Config:
     """Settings of a manipulation task: it has none."""
 
 
-class Manipulation:
+class Manipulation(Task):
     """A manipulation task: its modes and numbers; builds environments on demand.
 
     Attributes:
@@ -55,7 +58,7 @@ class Manipulation:
         things: number of observed joints of the scene; `ajar`: where they start, in m or rad;
             `travel`: what is observed as 1, so that what happens to a thing weighs more in a
             path than which way the arm came.
-        view: of pictures, see `vector.Camera`.
+        view: of pictures, see `bench.api.Camera`.
     """
 
     modes: tuple[str, ...]
@@ -66,30 +69,20 @@ class Manipulation:
     travel = 1.0
     jitter = 0.0
     view: tuple[tuple[float, float, float], float, float, float]
-    layout = None
     act_dim = 7
     horizon = HORIZON
-    max_return: float | None = REWARD
+    max_return = REWARD
 
     def __init__(self, name: str, config: Config) -> None:
         self.name, self.config = name, config
-
-    @property
-    def obs_dim(self) -> int:
-        """O."""
-        return 20 + 2 * self.things
-
-    @property
-    def position(self) -> slice:
-        """Where the end effector and the scene's joints are in an observation."""
-        return slice(0, 3 + self.things)
+        self.obs_dim, self.position_dim = 20 + 2 * self.things, 3 + self.things
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
         """Add the scene's things to the arm on its table."""
         raise NotImplementedError
 
-    def goal(self, obs: np.ndarray) -> np.ndarray:
-        """Return which goal positions (N, P) or observations (N, O) have reached, -1 none."""
+    def goal(self, position: np.ndarray) -> np.ndarray:
+        """Return which goal positions (N, P) have reached, -1 none."""
         raise NotImplementedError
 
     def label(self, path: np.ndarray, goal: int | None = None) -> int:
@@ -105,7 +98,7 @@ class Manipulation:
         """
         if goal is not None:
             return goal
-        known = path.shape[1] == self.position.stop
+        known = path.shape[1] == self.position_dim
         return int(self.goal(path[-1:])[0]) if known else self.nearest(path[-1])
 
     def nearest(self, tip: np.ndarray) -> int:
@@ -123,26 +116,23 @@ class Manipulation:
 
     def make(
         self, num_envs: int, seed: int, threads: int = 1, training: bool = True
-    ) -> SceneVectorEnv:
+    ) -> WorldVectorEnv:
         """Return N environments; training and evaluation start alike."""
-        from .vector import SceneVectorEnv
+        from .vector import WorldVectorEnv
 
-        return SceneVectorEnv(PandaScene(self), num_envs, seed, threads)
+        return WorldVectorEnv(self, PandaWorld(self), num_envs, seed, threads)
 
 
-class PandaScene:
-    """What a manipulation task observes, pays and starts from (see `vector.Scene`)."""
+class PandaWorld(World):
+    """What a manipulation task observes, pays and starts from."""
 
     def __init__(self, task: Manipulation) -> None:
         from . import panda
-        from .vector import Camera
 
         self.task = task
         self.model = task.model()
         self.frame_skip, self.increment = panda.FRAME_SKIP, panda.INCREMENT
-        self.horizon, self.position = task.horizon, task.position
-        self.modes, self.camera = task.modes, Camera(*task.view)
-        self.layout: tuple[str, ...] | None = None
+        self.camera = Camera(*task.view)
         self.kinematics = panda.Kinematics(self.model, task.point)
         self.low, self.high = self.model.jnt_range[: panda.JOINTS].T
 
@@ -159,30 +149,24 @@ class PandaScene:
         """Return servo targets (N, 7): an increment on the joints' angles, within their range."""
         return np.clip(qpos[:, :7] + self.increment * action, self.low, self.high)
 
-    def observe(self, qpos: np.ndarray, qvel: np.ndarray, sensors: np.ndarray) -> np.ndarray:
-        """Return observations (N, O) as the module's docstring lists them."""
+    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return observations (N, O) as the module's docstring lists them, and their first P."""
         tip, speed = self.kinematics(qpos[:, :7], qvel[:, :7])
-        return np.concatenate(
+        obs = np.concatenate(
             [tip, qpos[:, 7:] / self.task.travel, speed,
              qpos[:, :7], qvel[:, :7], qvel[:, 7:] / self.task.travel],
             axis=1, dtype=np.float32,
         )  # fmt: skip
+        return obs, obs[:, : self.task.position_dim]
 
-    def judge(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def judge(self, before: np.ndarray, position: np.ndarray, qpos: np.ndarray) -> Verdict:
         """Pay for success."""
-        goal = self.task.goal(after)
-        return np.where(goal >= 0, REWARD, 0.0), goal
+        goal = self.task.goal(position)
+        return Verdict(np.where(goal >= 0, REWARD, 0.0), goal)
 
     def label(self, path: np.ndarray, goal: int) -> int:
         """Return the mode of a finished episode."""
         return self.task.label(path, goal)
-
-    def count(self, paths: np.ndarray) -> None:
-        """Keep no counts."""
-
-    def statistics(self) -> dict[str, np.ndarray]:
-        """Return no counters."""
-        return {}
 
 
 def corner(y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -217,9 +201,9 @@ class Reach(Manipulation):
         panda.box(spec.worldbody, (x, y, z), (0.04, 0.40, 0.01), (0.75, 0.3, 0.25, 1))
         spec.worldbody.add_site(pos=self.target, size=[self.radius] * 3, rgba=[0.2, 0.6, 0.3, 0.3])
 
-    def goal(self, obs: np.ndarray) -> np.ndarray:
+    def goal(self, position: np.ndarray) -> np.ndarray:
         """Return 0 within the target's radius."""
-        return np.where(np.linalg.norm(obs[:, :3] - self.target, axis=1) <= self.radius, 0, -1)
+        return np.where(np.linalg.norm(position[:, :3] - self.target, axis=1) <= self.radius, 0, -1)
 
     def label(self, path: np.ndarray, goal: int | None = None) -> int:
         """Return the quadrant in which the path crosses the plane of the bars for the last time."""
@@ -267,9 +251,9 @@ class PegInHole(Manipulation):
         )  # fmt: skip
         panda.collide(peg, panda.ARM)
 
-    def goal(self, obs: np.ndarray) -> np.ndarray:
+    def goal(self, position: np.ndarray) -> np.ndarray:
         """Return the hole that the tip is at the bottom of."""
-        distance = np.linalg.norm(obs[:, None, :3] - self.holes, axis=2)
+        distance = np.linalg.norm(position[:, None, :3] - self.holes, axis=2)
         return np.where(distance.min(axis=1) <= self.radius, distance.argmin(axis=1), -1)
 
 
@@ -308,9 +292,9 @@ class DrawerClose(Manipulation):
             )  # fmt: skip
             panda.collide(knob, 0)
 
-    def goal(self, obs: np.ndarray) -> np.ndarray:
+    def goal(self, position: np.ndarray) -> np.ndarray:
         """Return the drawer that is shut furthest, if one is."""
-        out = obs[:, 3:7] * self.travel
+        out = position[:, 3:7] * self.travel
         return np.where(out.min(axis=1) <= self.shut, out.argmin(axis=1), -1)
 
     def nearest(self, tip: np.ndarray) -> int:
@@ -352,9 +336,9 @@ class CabinetOpen(Manipulation):
             panda.box(body, (0.01, -0.2, 0), (0.02, 0.40, 0.28), door, mass=1.0)
             panda.box(body, (-0.08, -0.25, 0), (0.16, 0.015, 0.14), (0.3, 0.3, 0.32, 1), mass=0.1)
 
-    def goal(self, obs: np.ndarray) -> np.ndarray:
+    def goal(self, position: np.ndarray) -> np.ndarray:
         """Return the door that is open widest, if one is open."""
-        angle = obs[:, 3:5] * self.travel
+        angle = position[:, 3:5] * self.travel
         return np.where(angle.max(axis=1) >= self.open, angle.argmax(axis=1), -1)
 
     def nearest(self, tip: np.ndarray) -> int:

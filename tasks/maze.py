@@ -24,20 +24,23 @@ observed. Departures from the paper: walls of 6 m, symmetric pay on v2, evaluati
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.api import Camera, Task
 from bench.errors import UsageError
 from bench.registry import unknown
 
 from . import register
 from .homotopy import Modes
 from .layout import BIN, CELL, LAYOUTS, Layout, parse
+from .world import Verdict, World
 
 if TYPE_CHECKING:
-    from .vector import SceneVectorEnv
+    import mujoco
+
+    from .vector import WorldVectorEnv
 
 STRETCH = 1.5  # a named mode's shortest route is at most so many times the goal's shortest
 SPEED = {"point": 0.4, "ant": 0.06}  # m per step, for the horizon of a user's layout
@@ -62,7 +65,7 @@ class Config:
         if self.stretch < 1:
             raise UsageError(f"task.stretch={self.stretch}: valid are numbers from 1")
         if self.horizon < 0:
-            raise UsageError(f"task.horizon={self.horizon}: valid are whole numbers from 0")
+            raise UsageError(f"task.horizon={self.horizon}: valid are integers from 0")
 
 
 @dataclass
@@ -82,15 +85,16 @@ class AntConfig(Config):
             raise UsageError(f"task.integrator={self.integrator!r}: valid are rk4, implicitfast")
 
 
-class Maze:
+class Maze(Task):
     """A maze task: its layout, modes and numbers; builds environments on demand."""
 
     agent: str
-    obs_dim: int
-    act_dim: int
+    frame_skip: int
+    radius: float  # m, of the body: how near to a wall an episode may start
     horizons: dict[str, int]
-    position = slice(0, 2)
+    position_dim = 2
     cell = CELL
+    resolution = 0.01
 
     def __init__(self, name: str, config: Config) -> None:
         self.name, self.config = name, config
@@ -107,23 +111,16 @@ class Maze:
         self.maze: Layout = parse(rows)
         self.layout: tuple[str, ...] = self.maze.rows
         self.random_start = self.layout == LAYOUTS["v1"]
-        own = next((known for known, r in LAYOUTS.items() if r == self.layout), own)
-        self.horizon = config.horizon or self.horizons.get(own[:2], 0) or self.default_horizon()
-        pay = np.full(len(self.maze.goals), 10.0)
+        own = next((name for name, rows in LAYOUTS.items() if rows == self.layout), own)
+        self.homotopy = Modes(self.maze, config.stretch)
+        self.modes = tuple(self.homotopy.names)
+        routes = self.routes = tuple(CELL * (len(r) - 1) for r in self.homotopy.routes)
+        known = config.horizon or self.horizons.get(own[:2], 0)
+        self.horizon = known or self.default_horizon(max(routes))
+        self.pay = np.full(len(self.maze.goals), 10.0)
         if config.asymmetric:
-            pay[1:] = 20.0
-        self.pay = pay
-        self.max_return = float(pay.max())
-
-    @cached_property
-    def homotopy(self) -> Modes:
-        """The named modes, found at first use."""
-        return Modes(self.maze, self.config.stretch)
-
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """Names of the K modes."""
-        return tuple(self.homotopy.names)
+            self.pay[1:] = 20.0
+        self.max_return = float(self.pay.max())
 
     @property
     def variants(self) -> dict[str, tuple[str, ...]]:
@@ -131,10 +128,9 @@ class Maze:
         own = next((name for name, rows in LAYOUTS.items() if rows == self.layout), None)
         return {name: rows for name, rows in LAYOUTS.items() if name.startswith(f"{own}-block")}
 
-    def default_horizon(self) -> int:
-        """Return the steps that the longest named route takes three times over, at least 150."""
-        cells = max(len(route) - 1 for route in self.homotopy.routes)
-        return max(150, int(np.ceil(3 * cells * CELL / SPEED[self.agent] / 50)) * 50)
+    def default_horizon(self, longest: float) -> int:
+        """Return the steps that three times the longest named route (m) takes, at least 150."""
+        return max(150, int(np.ceil(3 * longest / SPEED[self.agent] / 50)) * 50)
 
     def label(self, path: np.ndarray) -> int:
         """Return the mode of a path (T, 2): its index, K for another class, -1 for no success."""
@@ -142,13 +138,13 @@ class Maze:
 
     def make(
         self, num_envs: int, seed: int, threads: int = 1, training: bool = True
-    ) -> SceneVectorEnv:
+    ) -> WorldVectorEnv:
         """Return N environments; in training v1 starts anywhere around the origin."""
-        from .vector import SceneVectorEnv
+        from .vector import WorldVectorEnv
 
-        return SceneVectorEnv(MazeScene(self, training), num_envs, seed, threads)
+        return WorldVectorEnv(self, MazeWorld(self, training), num_envs, seed, threads)
 
-    def model(self) -> Any:
+    def model(self) -> mujoco.MjModel:
         """Return the MuJoCo model."""
         raise NotImplementedError
 
@@ -159,7 +155,7 @@ class PointMaze(Maze):
     agent, obs_dim, act_dim, frame_skip, radius = "point", 4, 2, 4, 0.3
     horizons = {"v1": 150, "v2": 150, "v3": 250, "v4": 250}  # noqa: RUF012
 
-    def model(self) -> Any:
+    def model(self) -> mujoco.MjModel:
         """Return the MuJoCo model."""
         from . import bodies
 
@@ -172,7 +168,7 @@ class AntMaze(Maze):
     agent, obs_dim, act_dim, frame_skip, radius = "ant", 29, 8, 5, 0.25
     horizons = {"v1": 500, "v2": 500, "v3": 700, "v4": 700}  # noqa: RUF012
 
-    def model(self) -> Any:
+    def model(self) -> mujoco.MjModel:
         """Return the MuJoCo model."""
         from . import bodies
 
@@ -180,28 +176,20 @@ class AntMaze(Maze):
         return bodies.ant(self.maze, self.config.integrator)
 
 
-class MazeScene:
-    """What a maze observes, pays and starts from (see `vector.Scene`).
+class MazeWorld(World):
+    """What a maze observes, pays and starts from.
 
     Attributes:
         visits: (rows, columns) int64, positions counted per bin of 0.4 m over ended episodes.
-        extent: x0, x1, y0, y1 of the maze in m.
-        violations: (1,) int64, positions counted inside wall cells; must stay 0.
+        violations: (1,) int64, positions counted inside wall cells; anything but 0 makes mode
+            labels void.
     """
 
     def __init__(self, task: Maze, training: bool) -> None:
-        from .vector import Camera
-
         self.task, self.maze = task, task.maze
-        self.model = task.model()
-        self.frame_skip: int = task.frame_skip  # type: ignore[attr-defined]
-        self.horizon, self.position = task.horizon, task.position
-        self.modes = task.modes
-        self.layout: tuple[str, ...] | None = task.layout
+        self.model, self.frame_skip = task.model(), task.frame_skip
         # v1's start square is two cells wide at most: the free cell less the body's extent
-        body: float = task.radius  # type: ignore[attr-defined]
-        self.spread = CELL / 2 - body if training and task.random_start else 0.0
-        self.goals = self.maze.goal_positions.astype(np.float32)
+        self.spread = CELL / 2 - task.radius if training and task.random_start else 0.0
         self.extent = x0, x1, y0, y1 = self.maze.extent
         # from far above through a long lens, so that high walls hide nothing
         far = 0.52 * max(x1 - x0, y1 - y0) / np.tan(np.radians(4.0))
@@ -218,57 +206,59 @@ class MazeScene:
             qpos[:, :2] += rng.uniform(-self.spread, self.spread, (count, 2))
         return qpos, np.zeros((count, self.model.nv))
 
-    def observe(self, qpos: np.ndarray, qvel: np.ndarray, sensors: np.ndarray) -> np.ndarray:
-        """Return positions and velocities, (N, nq + nv)."""
-        return np.concatenate([qpos, qvel], axis=1, dtype=np.float32)
+    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return joint positions and velocities, (N, nq + nv), and where the agent is, (N, 2)."""
+        obs = np.concatenate([qpos, qvel], axis=1, dtype=np.float32)
+        return obs, obs[:, :2]
 
-    def judge(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pay for reaching a goal, and for approaching one if dense."""
-        distance = self.distances(after)
-        nearest = distance.argmin(axis=1)
-        least = distance.min(axis=1)
-        goal = np.where(least <= 0.5, nearest, -1)
-        reward = np.where(goal >= 0, self.task.pay[nearest], 0.0)
-        if self.task.config.dense:
-            reward = reward + 5 * (self.distances(before).min(axis=1) - least)
-        return reward, goal
-
-    def distances(self, obs: np.ndarray) -> np.ndarray:
-        """Return the distances to all goals, (N, goals) in m."""
-        dx = obs[:, :1] - self.goals[:, 0]
-        dy = obs[:, 1:2] - self.goals[:, 1]
-        return np.hypot(dx, dy)
+    def stand(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the default pose at points (n, 2), at rest."""
+        qpos = np.tile(self.model.qpos0, (len(points), 1))
+        qpos[:, :2] = points
+        return qpos, np.zeros((len(points), self.model.nv))
 
     def control(self, action: np.ndarray, qpos: np.ndarray) -> np.ndarray:
         """Return the action: motors take forces."""
         return action
 
+    def judge(self, before: np.ndarray, position: np.ndarray, qpos: np.ndarray) -> Verdict:
+        """Pay for reaching a goal, and for approaching one if dense."""
+        goal = self.maze.goal_at(position)
+        reward = np.where(goal >= 0, self.task.pay[goal], 0.0)
+        if self.task.config.dense:
+            reward = reward + 5 * (self.distance(before) - self.distance(position))
+        return Verdict(reward, goal)
+
+    def distance(self, position: np.ndarray) -> np.ndarray:
+        """Return the distances of positions (N, 2) to the nearest goal, (N,) in m."""
+        offset = position[:, None] - self.maze.goal_positions
+        return np.hypot(offset[..., 0], offset[..., 1]).min(axis=1)
+
     def label(self, path: np.ndarray, goal: int) -> int:
         """Return the mode of a finished episode; its path alone tells the goal."""
         return self.task.label(path)
 
-    def count(self, paths: np.ndarray) -> None:
+    def count(self, path: np.ndarray) -> None:
         """Add positions (T, 2) to the visits; count those inside walls."""
-        x0, _, y0, _ = self.extent
+        x0, _, y0, _ = self.maze.extent
         rows, columns = self.visits.shape
-        column = ((paths[:, 0] - x0) / BIN).astype(np.int64).clip(0, columns - 1)
-        row = ((paths[:, 1] - y0) / BIN).astype(np.int64).clip(0, rows - 1)
+        column = ((path[:, 0] - x0) / BIN).astype(np.int64).clip(0, columns - 1)
+        row = ((path[:, 1] - y0) / BIN).astype(np.int64).clip(0, rows - 1)
         np.add.at(self.visits, (row, column), 1)
-        self.violations += self.maze.inside_wall(paths).sum()
+        self.violations += self.maze.inside_wall(path).sum()
 
-    @property
-    def wall_violations(self) -> int:
-        """Positions counted inside wall cells; anything but 0 makes mode labels void."""
-        return int(self.violations[0])
-
-    @property
-    def state_coverage(self) -> float:
-        """Share of the free bins of 0.4 m that ended episodes have visited."""
-        return float(((self.visits > 0) & self.free).sum() / self.free.sum())
-
-    def statistics(self) -> dict[str, np.ndarray]:
+    def counters(self) -> dict[str, np.ndarray]:
         """Return the counters."""
         return {"visits": self.visits, "violations": self.violations}
+
+    def statistics(self) -> dict[str, float]:
+        """Return the share of the free bins visited, and how many positions were inside walls."""
+        coverage = ((self.visits > 0) & self.free).sum() / self.free.sum()
+        return {"state_coverage": float(coverage), "wall_violations": int(self.violations[0])}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the visits and where their bins are."""
+        return {"visits": self.visits, "extent": np.array(self.maze.extent)}
 
 
 PAPER = "Li et al. 2024, arXiv 2406.00681"

@@ -2,13 +2,12 @@
 
 The physics of all N environments and the whole frame skip is one call into the thread pool of
 `mujoco.rollout`; observation, reward, end of episode and autoreset are vectorised numpy. What a
-task observes, pays and starts from is a `Scene`.
+task observes, pays and starts from is its `World`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -18,230 +17,218 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from bench.api import Camera, Task, TaskEnv
+
+from .world import World
+
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
+CLOCK = 0  # index of the simulated time in a full physics state
 
 
-@dataclass(frozen=True)
-class Camera:
-    """Where pictures of a scene are taken from: it looks at a point (m) from a distance (m)."""
+class WorldVectorEnv(VectorEnv, TaskEnv):
+    """N copies of a task's world with SAME_STEP autoreset.
 
-    lookat: tuple[float, float, float]
-    distance: float
-    azimuth: float  # degrees
-    elevation: float  # degrees, -90 from above
-    fovy: float = 45.0  # degrees
-
-
-class Scene(Protocol):
-    """What distinguishes one task from another; every method works on N rows at once.
-
-    Attributes:
-        frame_skip: physics steps per env step.
-        horizon: env steps after which an episode is truncated.
-        position: slice of the observation that locates the agent and what it moves, P numbers.
-        modes: K names.
-        layout: rows of the maze, or None.
-        camera: for pictures.
-    """
-
-    model: mujoco.MjModel
-    frame_skip: int
-    horizon: int
-    position: slice
-    modes: tuple[str, ...]
-    layout: tuple[str, ...] | None
-    camera: Camera
-
-    def reset(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return fresh joint positions (count, nq) and velocities (count, nv)."""
-        ...
-
-    def observe(self, qpos: np.ndarray, qvel: np.ndarray, sensors: np.ndarray) -> np.ndarray:
-        """Return observations (N, O) float32 from positions, velocities and sensor readings."""
-        ...
-
-    def judge(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return rewards (N,) and goals reached (N,), -1 none, of steps between observations."""
-        ...
-
-    def control(self, action: np.ndarray, qpos: np.ndarray) -> np.ndarray:
-        """Return the actuators' controls (N, nu) for actions in [-1, 1]."""
-        ...
-
-    def label(self, path: np.ndarray, goal: int) -> int:
-        """Return the mode of a success from its positions (T + 1, P) and the goal it reached."""
-        ...
-
-    def count(self, paths: np.ndarray) -> None:
-        """Take in positions (T, P) that training visited, for coverage and violations."""
-        ...
-
-    def statistics(self) -> dict[str, np.ndarray]:
-        """Return what `count` has gathered, as arrays that may be changed in place."""
-        ...
-
-
-class SceneVectorEnv(VectorEnv):
-    """N copies of a scene with SAME_STEP autoreset; reaching a goal terminates an episode.
-
-    At an episode's end `infos` has `final_obs` (N, O), `final_info` with `success`, `goal`, `mode`
-    and `episode` (`r`, `l`), each with its `_key` mask, as Gymnasium's own vector environments do.
+    Reaching a goal terminates an episode, and so does failing where a task knows that; the task's
+    horizon truncates it. A simulation that diverges is truncated where it last was sound: MuJoCo
+    resets such a state silently, and what follows is no successor of the step.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
-    def __init__(self, scene: Scene, num_envs: int, seed: int, threads: int = 1) -> None:
-        model = scene.model
-        self.scene, self.num_envs, self.model = scene, num_envs, model
-        self.frame_skip = scene.frame_skip
-        self.modes, self.layout, self.position = scene.modes, scene.layout, scene.position
+    def __init__(
+        self, task: Task, world: World, num_envs: int, seed: int, threads: int = 1
+    ) -> None:
+        self.task, self.world, self.num_envs = task, world, num_envs
+        model = self.model = world.model
         size = mujoco.mj_stateSize(model, FULL)
         self.state = np.zeros((num_envs, size))
-        self.after = np.zeros((num_envs, self.frame_skip, size))
-        self.sensors = np.zeros((num_envs, self.frame_skip, model.nsensordata))
-        self.control = np.zeros((num_envs, self.frame_skip, model.nu))
-        self.qpos = self.after[:, -1, 1 : 1 + model.nq]  # views of the last physics step
-        self.qvel = self.after[:, -1, 1 + model.nq : 1 + model.nq + model.nv]
+        self.qpos = self.state[:, 1 : 1 + model.nq]  # views
+        self.qvel = self.state[:, 1 + model.nq : 1 + model.nq + model.nv]
+        self.simulated = np.zeros((num_envs, world.frame_skip, size))
+        self.controls = np.zeros((num_envs, world.frame_skip, model.nu))
         self.pool = mujoco.rollout.Rollout(nthread=threads)
         self.models = [model] * num_envs
         self.datas = [mujoco.MjData(model) for _ in range(threads)]
         self.blank = np.zeros(size)
         mujoco.mj_getState(model, self.datas[0], self.blank, FULL)
-        self.seed_with(seed)
-        self.obs = self.begin(np.ones(num_envs, dtype=bool))
-        dim = self.obs.shape[1]
-        self.single_observation_space = Box(-np.inf, np.inf, (dim,), np.float32)
-        self.single_action_space = Box(-1.0, 1.0, (model.nu,), np.float32)
+        self.single_observation_space = Box(-np.inf, np.inf, (task.obs_dim,), np.float32)
+        self.single_action_space = Box(-1.0, 1.0, (task.act_dim,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        planar = len(range(dim)[self.position])
-        self.path = np.zeros((num_envs, scene.horizon + 1, planar), np.float32)
+        self.length = np.zeros(num_envs, np.int64)
+        self.total = np.zeros(num_envs)
+        self.path = np.zeros((num_envs, task.horizon + 1, task.position_dim), np.float32)
         self.rows = np.arange(num_envs)
-        self.restart()
+        self.diverged = np.zeros(1, np.int64)
+        self.seed_with(seed)
+        self.begin(np.ones(num_envs, bool))
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Names of the task's K modes."""
+        return self.task.modes
+
+    @property
+    def layout(self) -> tuple[str, ...] | None:
+        """Rows of the maze, or None."""
+        return self.task.layout
+
+    @property
+    def position(self) -> np.ndarray:
+        """Where each agent is, (N, P) float32."""
+        return self.path[self.rows, self.length]
+
+    @property
+    def scene(self) -> WorldVectorEnv:
+        """What pictures are drawn of: this environment has a model, a camera and states."""
+        return self
+
+    @property
+    def camera(self) -> Camera:
+        """Where pictures are taken from."""
+        return self.world.camera
+
+    @property
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """Where the arena begins and ends, x0, x1, y0, y1 in m, or None."""
+        return self.world.extent
+
+    def observe_at(self, points: np.ndarray) -> np.ndarray:
+        """Return observations (n, O) of an episode's start moved to points (n, 2) of the arena."""
+        return self.world.observe(*self.world.stand(points))[0]
+
+    def states(self) -> np.ndarray:
+        """Return a copy of the full physics states now, (N, S)."""
+        return self.state.copy()
 
     def seed_with(self, seed: int) -> None:
         """Seed all randomness; SeedSequence keeps neighbouring seeds apart."""
         self._np_random = np.random.default_rng(np.random.SeedSequence([seed, self.num_envs]))
         self._np_random_seed = seed
 
-    def restart(self) -> None:
-        """Begin the books of all episodes."""
-        self.length = np.zeros(self.num_envs, np.int64)
-        self.total = np.zeros(self.num_envs)
-        self.path[:, 0] = self.obs[:, self.position]
-
-    def begin(self, which: np.ndarray) -> np.ndarray:
-        """Put the environments of a mask (N,) at the start; return all observations (N, O)."""
-        count = int(which.sum())
-        qpos, qvel = self.scene.reset(self.np_random, count)
-        model, fresh = self.model, np.tile(self.blank, (count, 1))
-        fresh[:, 1 : 1 + model.nq] = qpos
-        fresh[:, 1 + model.nq : 1 + model.nq + model.nv] = qvel
-        self.state[which] = fresh
-        self.after[which, -1] = fresh
-        if model.nsensordata:
-            self.sensors[which, -1] = self.sense(fresh)
-        return self.scene.observe(self.qpos, self.qvel, self.sensors[:, -1])
-
-    def sense(self, states: np.ndarray) -> np.ndarray:
-        """Return the sensor readings (n, S) of physics states (n, size)."""
-        readings = np.zeros((len(states), self.model.nsensordata))
-        for row, state in zip(readings, states, strict=True):
-            mujoco.mj_setState(self.model, self.datas[0], state, FULL)
-            mujoco.mj_forward(self.model, self.datas[0])
-            row[:] = self.datas[0].sensordata
-        return readings
+    def begin(self, which: np.ndarray) -> None:
+        """Start an episode in the environments of a mask (N,)."""
+        qpos, qvel = self.world.reset(self.np_random, int(which.sum()))
+        self.state[which] = self.blank
+        self.qpos[which], self.qvel[which] = qpos, qvel
+        self.length[which], self.total[which] = 0, 0.0
+        self.obs, position = self.world.observe(self.qpos, self.qvel)
+        self.path[which, 0] = position[which]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start all episodes anew; return observations (N, O) and an empty info."""
+        """Start episodes anew; return observations (N, O) and an empty info.
+
+        Args:
+            seed: of all randomness from here on; None goes on with what there is.
+            options: `reset_mask` (N,) bool restarts those environments alone.
+        """
         if seed is not None:
             self.seed_with(seed)
-        self.obs = self.begin(np.ones(self.num_envs, dtype=bool))
-        self.restart()
+        which = np.ones(self.num_envs, bool)
+        self.begin(np.asarray((options or {}).get("reset_mask", which), bool))
         return self.obs, {}
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Apply actions (N, A), clipped to [-1, 1]; restart the episodes that end."""
-        self.control[:] = self.scene.control(np.clip(actions, -1.0, 1.0), self.qpos)[:, None]
-        self.pool.rollout(
-            self.models, self.datas, self.state, self.control, nstep=self.frame_skip,
-            skip_checks=True, state=self.after, sensordata=self.sensors,
-        )  # fmt: skip
-        self.state[:] = self.after[:, -1]
-        obs = self.scene.observe(self.qpos, self.qvel, self.sensors[:, -1])
-        reward, goal = self.scene.judge(self.obs, obs)
+        before = self.position
+        control = self.world.control(np.clip(actions, -1.0, 1.0), self.qpos)
+        diverged = self.simulate(control)
+        self.obs, position = self.world.observe(self.qpos, self.qvel)
+        reward, goal, failed = self.world.judge(before, position, self.qpos)
         self.length += 1
         self.total += reward
-        self.path[self.rows, self.length] = obs[:, self.position]
-        terminated = goal >= 0
-        truncated = (self.length >= self.scene.horizon) & ~terminated
+        self.path[self.rows, self.length] = position
+        terminated = (goal >= 0) | failed
+        truncated = ((self.length >= self.task.horizon) | diverged) & ~terminated
         done = terminated | truncated
         infos: dict[str, Any] = {}
         if done.any():
-            infos = self.conclude(obs, goal, done)
-            obs = self.begin(done)
-            self.length[done], self.total[done] = 0, 0.0
-            self.path[done, 0] = obs[done, self.position]
-        self.obs = obs
-        return obs, reward, terminated, truncated, infos
+            infos = self.conclude(goal, done)
+            self.begin(done)
+        return self.obs, reward, terminated, truncated, infos
 
-    def conclude(self, obs: np.ndarray, goal: np.ndarray, done: np.ndarray) -> dict[str, Any]:
+    def simulate(self, control: np.ndarray) -> np.ndarray:
+        """Advance all physics by an env step under controls (N, nu); say which diverged, (N,).
+
+        A diverged simulation is put back to where it was. Its clock tells: MuJoCo's own reset sets
+        it to 0, and what `rollout` fills in after a warning stands still.
+        """
+        self.controls[:] = control[:, None]
+        self.pool.rollout(
+            self.models, self.datas, self.state, self.controls, nstep=self.world.frame_skip,
+            skip_checks=True, state=self.simulated,
+        )  # fmt: skip
+        after, step = self.simulated[:, -1], self.model.opt.timestep
+        late = self.state[:, CLOCK] + self.world.frame_skip * step - after[:, CLOCK]
+        diverged = ~(np.abs(late) < step / 2) | ~np.isfinite(after).all(axis=1)
+        if diverged.any():
+            self.diverged += diverged.sum()
+            after[diverged] = self.state[diverged]
+        self.state[:] = after
+        return diverged
+
+    def conclude(self, goal: np.ndarray, done: np.ndarray) -> dict[str, Any]:
         """Return the infos of episodes that end now, and count where they have been."""
         mode = np.full(self.num_envs, -1)
+        paths = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(done):
-            path = self.path[i, : self.length[i] + 1]
-            self.scene.count(path)
+            path = paths[i] = self.path[i, : self.length[i] + 1].copy()
+            self.world.count(path)
             if goal[i] >= 0:
-                mode[i] = self.scene.label(path, int(goal[i]))
+                mode[i] = self.world.label(path, int(goal[i]))
         episode = {"r": np.where(done, self.total, 0.0), "l": np.where(done, self.length, 0)}
-        final = {"success": done & (goal >= 0), "goal": np.where(done, goal, -1), "mode": mode}
+        final = {"success": done & (goal >= 0), "goal": np.where(done, goal, -1), "mode": mode,
+                 "path": paths}  # fmt: skip
         masks = {f"_{key}": done.copy() for key in (*final, "episode")}
         episode |= {"_r": done.copy(), "_l": done.copy()}
         return {
-            "final_obs": obs, "_final_obs": done.copy(),
+            "final_obs": self.obs, "_final_obs": done.copy(),
             "final_info": {**final, "episode": episode, **masks}, "_final_info": done.copy(),
         }  # fmt: skip
 
-    def __getattr__(self, name: str) -> Any:
-        """Pass on what only some scenes have: state_coverage, visits, extent, wall_violations."""
-        if name.startswith("_") or name == "scene":
-            raise AttributeError(name)
-        return getattr(self.scene, name, None)
+    def statistics(self) -> dict[str, float]:
+        """Return the world's statistics, and how many simulations diverged if any did."""
+        count = int(self.diverged[0])
+        return self.world.statistics() | ({"diverged": count} if count else {})
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the world's arrays."""
+        return self.world.arrays()
+
+    kept = ("state", "obs", "length", "total", "path", "diverged")
 
     def get_state(self) -> dict[str, Any]:
         """Return all that the environments' future depends on; restoring it is exact."""
         return {
             "rng": self.np_random.bit_generator.state,
-            "statistics": {k: v.copy() for k, v in self.scene.statistics().items()},
+            "counters": {key: value.copy() for key, value in self.world.counters().items()},
             **{key: getattr(self, key).copy() for key in self.kept},
         }
 
     def set_state(self, state: dict[str, Any]) -> np.ndarray:
         """Take back what `get_state` returned; return the current observations (N, O)."""
         self.np_random.bit_generator.state = state["rng"]
-        for key, value in self.scene.statistics().items():
-            value[...] = state["statistics"][key]
+        for key, value in self.world.counters().items():
+            value[...] = state["counters"][key]
         for key in self.kept:
             getattr(self, key)[...] = state[key]
         return self.obs
-
-    kept = ("state", "after", "sensors", "obs", "length", "total", "path")
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the threads."""
         self.pool.close()
 
 
-class SceneEnv(gymnasium.Env):
+class SingleEnv(gymnasium.Env):
     """The same as a single environment: a vector of one, without autoreset."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, vector: SceneVectorEnv) -> None:
+    def __init__(self, vector: WorldVectorEnv) -> None:
         self.vector = vector
         self.observation_space = vector.single_observation_space
         self.action_space = vector.single_action_space
@@ -251,17 +238,17 @@ class SceneEnv(gymnasium.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; return the observation (O,) and an empty info."""
         super().reset(seed=seed)
-        obs, _ = self.vector.reset(seed=seed, options=options)
+        obs, _ = self.vector.reset(seed=seed)
         return obs[0].copy(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Apply an action (A,); `info` has success, goal, mode and episode at the end."""
+        """Apply an action (A,); at the end `info` has success, is_success, goal and mode."""
         obs, reward, terminated, truncated, infos = self.vector.step(np.asarray(action)[None])
         info: dict[str, Any] = {}
         if terminated[0] or truncated[0]:
             obs, final = infos["final_obs"], infos["final_info"]
             info = {key: final[key][0].item() for key in ("success", "goal", "mode")}
-            info["episode"] = {key: final["episode"][key][0].item() for key in ("r", "l")}
+            info["is_success"] = info["success"]
         return obs[0].copy(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def close(self) -> None:

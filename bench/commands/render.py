@@ -19,10 +19,11 @@ from PIL import Image
 
 from bench import rendering
 from bench.analysis.style import FAILURE, mode_color
-from bench.api import Task
+from bench.api import Scene, Task, TaskEnv
 from bench.errors import UsageError
-from bench.evaluation import mode_name
+from bench.evaluation import Actor, isolated_generator, mode_name
 from bench.policy import Policy, load_policy, load_task
+from bench.rollout import play_episodes
 from bench.words import parse, whole
 
 
@@ -50,15 +51,18 @@ def main(words: list[str]) -> int:
     groups = max(policy.num_modes, 1)
     count = numbers["episodes"] * (groups if policy.num_modes else 12)
     commands = np.arange(count) % groups if policy.num_modes else np.full(count, -1)
-    env: Any = task.make(count, numbers["seed"], 1, training=False)
-    painter = rendering.Painter(env, numbers["size"])
+    env = task.make(count, numbers["seed"], 1, training=False)
+    scene = env.scene
+    if scene is None:
+        raise UsageError(f"render: task {task.name!r} has no MuJoCo scene of the suite")
+    painter = rendering.Painter(scene, numbers["size"])
     try:
-        episodes = play(policy, task, env, commands, numbers["seed"])
+        episodes = play(policy, env, scene, commands, numbers["seed"])
         chosen = choose(episodes)
         out = Path(plain[0]) / "render"
         video = rendering.write_video(out, "episodes", film(painter, task, chosen), numbers["fps"])
         trails = [(e.path, rgb(e.mode, task)) for e in sorted(episodes, key=lambda e: e.mode)]
-        large = rendering.Painter(env, 2 * numbers["size"])
+        large = rendering.Painter(scene, 2 * numbers["size"])
         Image.fromarray(large.frame(chosen[0].states[0], trails, 0.5)).save(out / "paths.png")
         large.close()
     finally:
@@ -79,34 +83,23 @@ def rgb(mode: int, task: Task) -> tuple[float, float, float]:
     return to_rgb(color)
 
 
-def play(policy: Policy, task: Task, env: Any, commands: np.ndarray, seed: int) -> list[Episode]:
+def play(
+    policy: Policy, env: TaskEnv, scene: Scene, commands: np.ndarray, seed: int
+) -> list[Episode]:
     """Play one episode per command (-1: none) and keep every physics state."""
-    count, where = len(commands), task.position or slice(0, 0)
-    obs, _ = env.reset(seed=seed)
-    active, length = np.ones(count, bool), np.zeros(count, np.int64)
-    label = np.full(count, -1)
-    states, track = [], [obs[:, where].copy()]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    act, states = Actor(policy.algo, commands, policy.device), []
+
+    def filmed(obs: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        states.append(scene.states())
+        return act(obs, slots)
+
+    with isolated_generator(policy.device):
         torch.manual_seed(seed)
-        while active.any():
-            states.append(env.state.copy())
-            rows = torch.as_tensor(obs, dtype=torch.float32, device=policy.device)
-            mode = torch.as_tensor(commands, device=policy.device) if policy.num_modes else None
-            obs, _, terminated, truncated, infos = env.step(
-                policy.algo.act(rows, mode=mode).cpu().numpy()
-            )
-            ended = terminated | truncated
-            after = obs[:, where].copy()
-            if ended.any():
-                after[ended] = infos["final_obs"][ended][:, where]
-                label[active & ended] = infos["final_info"]["mode"][active & ended]
-            track.append(after)
-            length[active] += 1
-            active &= ~ended
-    all_states, path = np.array(states), np.array(track)
+        played = play_episodes(env, filmed, seed)
+    film = np.array(states)
     return [
-        Episode(all_states[:n, i], path[: n + 1, i], int(commands[i]), int(label[i]))
-        for i, n in enumerate(length)
+        Episode(film[: one.length, one.slot], one.path, int(commands[one.slot]), one.mode)
+        for one in played
     ]
 
 

@@ -53,7 +53,7 @@ def main(words: list[str]) -> int:
         line = summary(name, task, outcome)
         lines.append(line)
         panels.append(
-            Panel(f"{name}: {line['success']:.0%}", task.layout or (), getattr(task, "cell", 1.0),
+            Panel(f"{name}: {line['success']:.0%}", task.layout or (), task.cell or 1.0,
                   outcome.paths, outcome.commands, outcome.success)
         )  # fmt: skip
     out = Path(plain[0]) / "replan"
@@ -79,10 +79,9 @@ def layouts(word: str, task: Task) -> dict[str, list[str]]:
     if task.layout is None:
         raise UsageError(f"replan: task {task.name!r} has no layout to put obstacles in")
     if not word:
-        variants = getattr(task, "variants", {})
-        if not variants:
+        if not task.variants:
             raise UsageError(f"replan: no variants of {task.name!r} are known; give layout=")
-        return {name: [name] for name in variants}
+        return {name: [name] for name in task.variants}
     if not word.startswith("["):
         return {name: [name] for name in word.split(",")}
     try:

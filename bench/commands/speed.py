@@ -2,12 +2,13 @@
 
   python -m bench speed [num_envs=256] [threads=CORES] [torch_threads=1] [seconds=2]
 
-Environments are compared with a bare loop of `mujoco.rollout` over the same model, batch and frame
-skip; updates with the steps of the environments that they learn from.
+Environments are compared with their physics alone, one call of `mujoco.rollout` over the same model,
+batch and frame skip; updates with the steps of the environments that they learn from.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from statistics import median
@@ -18,11 +19,13 @@ from rich.table import Table
 
 import bench.algos
 import bench.tasks
-from bench.api import Spec, Transition
+from bench.api import Spec
 from bench.configuration import resolve, understand
 from bench.display import show
 from bench.errors import UsageError
+from bench.rollout import Rollout
 from bench.settings import cores
+from bench.tasks.vector import WorldVectorEnv
 from bench.words import parse, whole
 
 TASKS = ("pointmaze-v3", "antmaze-v1", "reach")  # one per family; the first is learned on
@@ -72,33 +75,27 @@ def rate(work: Callable[[], int], seconds: float) -> float:
 
 def environment(name: str, num_envs: int, threads: int, seconds: int) -> tuple[float, float, float]:
     """Return env steps/s of the vector environment, of the bare loop, and the median ratio."""
-    env = bench.tasks.make_env(name, num_envs, seed=0, threads=threads)
-    rng = np.random.default_rng(0)
-    actions = rng.uniform(-1, 1, (64, *env.action_space.shape)).astype(np.float32)  # type: ignore[misc]
-    turn = [0]
-    state = env.state.copy()  # type: ignore[attr-defined]
+    rollout, bare = (Rollout(bench.tasks.make_env(name, num_envs, 0, threads)) for _ in range(2))
+    physics = bare.env
+    assert isinstance(physics, WorldVectorEnv)
+    shape = (64, num_envs, bench.tasks.make_task(name).act_dim)
+    actions = itertools.cycle(np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32))
 
-    def action() -> np.ndarray:
-        turn[0] = (turn[0] + 1) % len(actions)
-        return actions[turn[0]]
-
-    def ours() -> int:
-        env.step(action())
+    def stepped() -> int:
+        rollout.step(next(actions))
         return num_envs
 
-    def bare() -> int:
-        env.control[:] = action()[:, None]  # type: ignore[attr-defined]
-        env.pool.rollout(  # type: ignore[attr-defined]
-            env.models, env.datas, state, env.control, nstep=env.frame_skip,  # type: ignore[attr-defined]
-            skip_checks=True, state=env.after, sensordata=env.sensors,  # type: ignore[attr-defined]
-        )  # fmt: skip
-        state[:] = env.after[:, -1]  # type: ignore[attr-defined]
+    def simulated() -> int:
+        physics.simulate(next(actions))
         return num_envs
 
-    for warm in (ours, bare):
+    for warm in (stepped, simulated):
         rate(warm, 0.3)
-    pairs = [(rate(ours, seconds / ROUNDS), rate(bare, seconds / ROUNDS)) for _ in range(ROUNDS)]
-    env.close()
+    pairs = [
+        (rate(stepped, seconds / ROUNDS), rate(simulated, seconds / ROUNDS)) for _ in range(ROUNDS)
+    ]
+    rollout.env.close()
+    physics.close()
     return (median(a for a, _ in pairs), median(b for _, b in pairs),
             median(a / b for a, b in pairs))  # fmt: skip
 
@@ -111,22 +108,15 @@ def updates(name: str, seconds: int) -> tuple[float, int]:
         words.append("algo.exploration.warmup=32000")
     settings = resolve(words)
     task = bench.tasks.make_task(TASKS[0])
-    spec = Spec(task.obs_dim, task.act_dim, settings.num_envs, task.horizon, task.position,
-                task.max_return, 0)  # fmt: skip
-    algo = bench.algos.registry[name].factory(spec, settings.algo, "cpu")
-    env = task.make(settings.num_envs, 0)
-    obs, _ = env.reset()
+    algo = bench.algos.registry[name].factory(
+        Spec.of(task, settings.num_envs, 0), settings.algo, "cpu"
+    )
+    rollout = Rollout(task.make(settings.num_envs, 0))
     for _ in range(2_000):
-        action = algo.act(torch.as_tensor(obs), explore=True)
-        after, reward, terminated, truncated, infos = env.step(action.numpy())
-        true = np.where((terminated | truncated)[:, None], infos.get("final_obs", after), after)
-        algo.observe(Transition(
-            torch.as_tensor(obs), action, torch.as_tensor(reward).float(), torch.as_tensor(true),
-            *(torch.as_tensor(x) for x in (terminated, truncated, terminated)),
-        ))  # fmt: skip
-        obs = after
+        action = algo.act(torch.as_tensor(rollout.obs), explore=True)
+        algo.observe(rollout.step(action.numpy()).transition("cpu"))
         if algo.update():
             break
-    env.close()
+    rollout.env.close()
     per_second = rate(lambda: int(bool(algo.update())), seconds)
     return per_second, getattr(settings.algo, "batch", 0)
