@@ -2,8 +2,8 @@
 
   python -m bench speed [num_envs=256] [threads=CORES] [torch_threads=1] [seconds=2]
 
-Environments are compared with their physics alone, one call of `mujoco.rollout` over the same model,
-batch and frame skip; updates with the steps of the environments that they learn from.
+Environments are compared with their physics alone, one call of `mujoco.rollout` over the same
+model, batch and frame skip; updates with the steps of the environments that they learn from.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ class Config:
 class Uniform:
     """Acts uniformly at random: the floor that every algorithm must beat."""
     num_modes = 0                                 # how many modes `act` can be commanded to follow now
-    def __init__(self, spec, config, device):     # spec: obs_dim, act_dim, num_envs, horizon, position, max_return, seed
+    def __init__(self, spec, config, device):     # spec: obs_dim, act_dim, num_envs, horizon, position_dim, max_return, seed
         self.spec, self.config, self.device = spec, config, device
     def act(self, obs, explore=False, mode=None): # obs [N, obs_dim] -> [N, act_dim] in [-1, 1]; mode: None or [N] int64
         return self.config.scale * (2 * torch.rand(len(obs), self.spec.act_dim, device=self.device) - 1)
-    def observe(self, step):                      # a Transition: obs, action, reward, next_obs, terminated, truncated, success; leading size N
+    def observe(self, step):                      # a Transition: obs, action, reward, next_obs, terminated, truncated, success, position, next_position; leading size N
         pass
     def update(self):                             # after every vector step: learn, or do nothing; returns scalars to log
         return {}

@@ -15,27 +15,25 @@ def follow(env, waypoints, steps=100, near=0.03):
     Returns the mode it ended in (-1: failure), its length and its path.
     """
     obs, _ = env.reset()
-    scene, points, where = env.scene, [np.array(p, float) for p in waypoints], env.position
-    path, first = [obs[0, where].copy()], where.stop + 3  # of the joint angles
+    world, points = env.world, [np.array(p, float) for p in waypoints]
+    first = env.task.position_dim + 3  # of the joint angles
     for _ in range(steps):
         while len(points) > 1 and np.linalg.norm(points[0] - obs[0, :3]) < near:
             points.pop(0)
-        tip, jacobian = scene.kinematics.jacobian(obs[:, first : first + 7].astype(float))
+        tip, jacobian = world.kinematics.jacobian(obs[:, first : first + 7].astype(float))
         gap = points[0] - tip[0]
         gap *= min(1.0, 0.05 / (np.linalg.norm(gap) + 1e-9))
         j = jacobian[0]
         pinv = j.T @ np.linalg.inv(j @ j.T + 1e-3 * np.eye(3))
-        rest = 0.05 * (np.array(scene.task.start) - obs[0, first : first + 7])
+        rest = 0.05 * (np.array(world.task.start) - obs[0, first : first + 7])
         change = pinv @ gap + (np.eye(7) - pinv @ j) @ rest
-        action = change / scene.increment * 1.5
+        action = change / world.increment * 1.5
         action /= max(1.0, np.abs(action).max())
         obs, _, terminated, truncated, infos = env.step(action[None].astype(np.float32))
         if terminated[0] or truncated[0]:
-            path.append(infos["final_obs"][0, where])
             final = infos["final_info"]
-            return int(final["mode"][0]), int(final["episode"]["l"][0]), np.array(path)
-        path.append(obs[0, where].copy())
-    return -1, steps, np.array(path)
+            return int(final["mode"][0]), int(final["episode"]["l"][0]), final["path"][0]
+    raise AssertionError("the episode does not end")
 
 
 def scripts(task):

@@ -83,7 +83,7 @@ def test_a_scripted_controller_reaches_every_mode(name):
                 assert reward[i] == 10 and 20 <= infos["final_info"]["episode"]["l"][i] <= 110
     env.close()
     assert found == list(range(count))
-    assert env.wall_violations == 0
+    assert env.statistics()["wall_violations"] == 0
 
 
 @pytest.mark.parametrize("name", ["pointmaze-v1", "antmaze-v2"])
@@ -112,7 +112,8 @@ def test_random_play_is_sparse_and_stays_out_of_walls():
             episodes += infos["_final_info"].sum()
             successes += infos["final_info"]["success"].sum()
     assert episodes >= 256 and successes < 0.02 * episodes
-    assert env.wall_violations == 0 and 0 < env.state_coverage < 1
+    seen = env.statistics()
+    assert seen["wall_violations"] == 0 and 0 < seen["state_coverage"] < 1
 
 
 def test_final_obs_is_the_true_successor_and_infos_have_gymnasiums_form():
@@ -132,7 +133,8 @@ def test_final_obs_is_the_true_successor_and_infos_have_gymnasiums_form():
         assert abs(obs[0, 0]) < 1e-6 and infos["final_obs"][0][0] < -1.5
         seen.append({k for k in infos["final_info"] if not k.startswith("_")})
         assert infos["final_info"]["_success"].all()
-    assert seen[0] == seen[1] == {"success", "goal", "mode", "episode"}
+    assert seen[0] == {"success", "goal", "mode", "episode", "path"}
+    assert seen[1] == {"success", "goal", "mode", "is_success"}
 
 
 @pytest.mark.parametrize("name", ["pointmaze-v1", "antmaze-v1"])
@@ -149,6 +151,38 @@ def test_state_restores_exactly(name):
     second = [other.step(action)[:4] for action in actions[130:]]
     for one, two in zip(first, second, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_a_mask_resets_some_and_no_others():
+    env = make_env("pointmaze-v1", 4, seed=0)
+    env.reset()
+    for _ in range(5):
+        obs, *_ = env.step(np.ones((4, 2), np.float32))
+    mask = np.array([True, False, False, True])
+    anew, _ = env.reset(options={"reset_mask": mask})
+    assert np.array_equal(anew[~mask], obs[~mask]) and not np.isin(anew[mask], obs[mask]).any()
+    assert env.length.tolist() == [0, 5, 5, 0]
+
+
+def test_reward_end_and_label_are_one_decision_at_the_rim_of_a_goal():
+    task = make_task("pointmaze-v2")
+    goal = task.maze.goal_positions[0]
+    angle = np.linspace(0, 2 * np.pi, 5001)
+    rim = goal + 0.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    world = task.make(1, 0).world
+    verdict = world.judge(rim, rim.astype(np.float32), rim)
+    labels = [task.label(np.stack([np.zeros(2), end])) for end in rim.astype(np.float32)]
+    assert 0 < (verdict.goal >= 0).sum() < len(rim), "the rim lies on both sides of rounding"
+    assert np.array_equal(verdict.goal >= 0, np.array(labels) >= 0)
+    assert np.array_equal(verdict.reward > 0, verdict.goal >= 0)
+
+
+def test_observations_at_other_places_differ_in_the_place_alone():
+    env = make_env("antmaze-v1", 1, seed=0, training=False)
+    points = np.array([[0.0, 0.0], [1.0, -3.0]])
+    obs = env.observe_at(points)
+    assert np.array_equal(obs[0], env.reset()[0][0]) and np.array_equal(obs[:, :2], points)
+    assert np.array_equal(obs[0, 2:], obs[1, 2:])
 
 
 def test_neighbouring_seeds_share_nothing():
