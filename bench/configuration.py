@@ -76,10 +76,11 @@ def understand(words: list[str]) -> Request:
     )
     for seed in chosen.seeds:
         if not seed.isdecimal():
-            raise UsageError(f"seed={seed}: valid are whole numbers from 0, separated by commas")
+            raise UsageError(f"seed={seed}: valid are integers from 0, separated by commas")
     budgets = [given.get("budget", "quick")]
     presets = [given.get("preset", "suite")]
-    for kind, wanted, valid in (("budget", budgets, BUDGETS), ("preset", presets, PRESETS)):
+    known = preset_names([algos[name] for name in chosen.algos] + [tasks[t] for t in chosen.tasks])
+    for kind, wanted, valid in (("budget", budgets, BUDGETS), ("preset", presets, known)):
         for name in names(wanted[0]):
             if name not in valid:
                 raise UsageError(unknown(kind, name, list(valid)))
@@ -135,7 +136,8 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
     """Return what a budget and a preset say of an algorithm on a task.
 
     The later wins: budget, its entry for the family, its entry for the task; then, from the
-    preset's folder `all` and from that of the algorithm, `_base`, family and task. What `all` says
+    preset's folder `all` and from that of the algorithm, `_base`, family and task, each first as
+    the suite has it, then as the algorithm's plugin and then as the task's does. What `all` says
     applies only where the algorithm has such a setting.
 
     Raises:
@@ -150,17 +152,32 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
     from_budget = merged.pop("algo")  # after the presets: a budget may shorten the warm-up
     values: Any = OmegaConf.create({})
     for folder in ("all", algo.name):
-        for name in dict.fromkeys(("_base", family, task.name)):
-            path = CONF / "presets" / preset / folder / f"{name}.yaml"
+        for name, home in product(
+            dict.fromkeys(("_base", family, task.name)), preset_folders([algo, task])
+        ):
+            path = home / preset / folder / f"{name}.yaml"
             part = read(path)
             known = restrict(part, algo.config)
             if folder != "all" and known != part:
-                raise UsageError(f"{path.relative_to(CONF)}: {algo.name} has not all of its keys")
+                raise UsageError(f"{path}: {algo.name} has not all of its keys")
             values = OmegaConf.merge(values, known)
     values = OmegaConf.merge(values, restrict(OmegaConf.to_container(from_budget), algo.config))
     node: Any = OmegaConf.to_container(OmegaConf.merge(merged, {"algo": values}))
     node["task"] = restrict(node["task"], task.config)
     return node | {"names": {"algo": algo.name, "task": task.name}}
+
+
+def preset_folders(entries: Iterable[Entry]) -> list[Path]:
+    """Return the folders that presets are looked up in: the suite's, then those of plugins."""
+    own = [entry.presets for entry in entries if entry.presets is not None]
+    return list(dict.fromkeys([CONF / "presets", *own]))
+
+
+def preset_names(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the presets that there are, those of plugins included."""
+    brought = {path.name for home in preset_folders(entries)[1:] if home.is_dir()
+               for path in home.iterdir() if path.is_dir()}  # fmt: skip
+    return tuple(sorted({*PRESETS, *brought}))
 
 
 @cache

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.errors import UsageError
@@ -25,6 +26,7 @@ class Entry:
     summary: str
     info: Mapping[str, str]
     renamed: Mapping[str, str]  # settings' former names and their names now, both dotted
+    presets: Path | None  # folder of presets that a plugin brings
 
 
 class Registry(Mapping[str, Entry]):
@@ -40,6 +42,7 @@ class Registry(Mapping[str, Entry]):
         *,
         config: type,
         renamed: Mapping[str, str] | None = None,
+        presets: Path | None = None,
         **info: str,
     ) -> Callable[[T], T]:
         """Return a decorator that registers a class or factory under `name`.
@@ -49,6 +52,8 @@ class Registry(Mapping[str, Entry]):
             config: dataclass of its settings; every field needs a default.
             renamed: former names of settings, so that old records stay readable:
                 {"trace": "gae_lambda"}.
+            presets: folder that is laid out as bench/conf/presets is:
+                <preset>/<algorithm>/<task, family or _base>.yaml.
             info: further columns of `python -m bench list`; the one-line summary is the
                 docstring's first line.
 
@@ -66,7 +71,7 @@ class Registry(Mapping[str, Entry]):
                 )
             summary = (inspect.getdoc(factory) or "").split("\n")[0]
             shown = info.pop("summary", summary)
-            self.entries[name] = Entry(name, factory, config, shown, info, renamed or {})
+            self.entries[name] = Entry(name, factory, config, shown, info, renamed or {}, presets)
             return factory
 
         return decorate

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium
@@ -23,7 +24,12 @@ registry = Registry("task")
 
 
 def register(
-    name: str, *, config: type, renamed: Mapping[str, str] | None = None, **info: str
+    name: str,
+    *,
+    config: type,
+    renamed: Mapping[str, str] | None = None,
+    presets: Path | None = None,
+    **info: str,
 ) -> Callable[[T], T]:
     """Return a decorator that registers a task class, with Gymnasium as `bench/<name>-v0` too.
 
@@ -31,12 +37,13 @@ def register(
         name: what the command line calls it.
         config: dataclass of its settings.
         renamed: former names of settings (see `Registry.register`).
+        presets: folder of presets for algorithms on this task (see `Registry.register`).
         info: `family`; `suite` ("yes" for a task of the suite, which `task=all` runs, "no" for one
             that cannot be built from default settings); `source`; `summary`.
     """
 
     def decorate(factory: T) -> T:
-        registry.register(name, config=config, renamed=renamed, **info)(factory)
+        registry.register(name, config=config, renamed=renamed, presets=presets, **info)(factory)
         if info.get("suite") != "no":
             gymnasium.register(
                 f"bench/{name}-v0",

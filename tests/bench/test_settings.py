@@ -1,6 +1,7 @@
 """How settings come about, and which way imports flow."""
 
 import ast
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,31 @@ def test_a_preset_with_an_unknown_setting_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(configuration, "CONF", tmp_path)
     with pytest.raises(UsageError, match=r"sac/_base\.yaml"):
         settings("algo=sac", "task=pointmaze-v1")
+
+
+def test_a_plugin_brings_presets_of_its_own(monkeypatch, tmp_path):
+    sac = bench.algos.registry["sac"]
+    entries = {"mine": dataclasses.replace(sac, name="mine", presets=tmp_path)}
+    monkeypatch.setattr(bench.algos.registry, "entries", bench.algos.registry.entries | entries)
+    for preset, file, text in (
+        ("suite", "_base", "{batch: 7, gamma: 0.5}"),
+        ("suite", "pointmaze", "{gamma: 0.6}"),
+        ("fast", "pointmaze-v1", "{batch: 9}"),
+    ):
+        folder = tmp_path / preset / "mine"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{file}.yaml").write_text(text)
+    (maze,) = settings("algo=mine", "task=pointmaze-v1")
+    assert (maze.algo.batch, maze.algo.gamma) == (7, 0.6)
+    assert maze.algo.exploration.warmup > 0, "what the suite says of all algorithms applies too"
+    (other,) = settings("algo=mine", "task=reach")
+    assert (other.algo.batch, other.algo.gamma) == (7, 0.5)
+    (fast,) = settings("algo=mine", "task=pointmaze-v1", "preset=fast")
+    assert fast.algo.batch == 9
+    with pytest.raises(UsageError, match="fast"):
+        settings("algo=mine", "task=pointmaze-v1", "preset=fest")
+    with pytest.raises(UsageError, match="unknown preset 'fast'"):
+        settings("algo=sac", "task=pointmaze-v1", "preset=fast")
 
 
 def imports(folder):
