@@ -4,8 +4,8 @@ A diagonal Gaussian with one standard deviation for all states, learned on-polic
 advantages (Schulman et al. 2016, arXiv 1506.02438). Differences from the paper:
  1. A time limit bootstraps from the value of the true last observation; only a termination has
     none.
- 2. The novelty bonus and random play that the comparison gives to every algorithm. Nothing is
-    learned during the warm-up; rows played at random are left out of the loss.
+ 2. The novelty bonus and random exploration that the comparison gives to all. Nothing is
+    learned during the warm-up; rows acted at random are left out of the loss.
  3. Observations are standardised, by statistics that move only between rollouts.
  4. Actor and value function are separate networks; there is no clipping of the value function.
  5. `act` samples in evaluation too, as for every stochastic policy of the comparison.
@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.seeding import TRAINING, derive
 
 from . import register
-from .exploration import ExplorationConfig, RandomPlay
-from .networks import ACTIVATIONS, RunningNorm, descend, mlp
-from .novelty import NovelD, NoveltyConfig
-from .offpolicy import restore
+from .common.exploration import ExplorationConfig, RandomExploration
+from .common.networks import RunningNorm, gradient_step, mlp, require_activation
+from .common.novelty import NovelD, NoveltyConfig
+from .common.offpolicy import Scalars, require_counts
 
 
 @dataclass
@@ -36,8 +37,8 @@ class Config:
     rollout: int = 32  # vector steps between updates
     epochs: int = 10  # over the rollout
     batch: int = 512  # rows of a minibatch
-    trace: float = 0.95  # lambda of the generalised advantage
-    ratio: float = 0.2  # the policy's probabilities may move by this share
+    gae_lambda: float = 0.95  # of the generalised advantage
+    clip_ratio: float = 0.2  # the policy's probabilities may move by this share
     normalize: bool = True  # observations, by running mean and variance
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
@@ -56,20 +57,18 @@ class Config:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation={self.activation!r}: valid are {', '.join(ACTIVATIONS)}")
-        if not 0 <= self.trace <= 1:
-            raise ValueError(f"trace={self.trace}: valid are numbers in [0, 1]")
+        require_activation(self.activation)
+        if not 0 <= self.gae_lambda <= 1:
+            raise ValueError(f"gae_lambda={self.gae_lambda}: valid are numbers in [0, 1]")
         if self.std <= 0:
             raise ValueError(f"std={self.std}: valid are numbers above 0")
-        for name in ("rollout", "epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: valid are whole numbers from 1")
+        require_counts(self, "rollout", "epochs", "batch")
 
 
 @register(
     "ppo",
     config=Config,
+    renamed={"trace": "gae_lambda", "ratio": "clip_ratio"},
     policy="Gaussian",
     data="on-policy",
     commanded="no",
@@ -84,8 +83,8 @@ class PPO(nn.Module):
         super().__init__()
         self.config = config
         self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        self.novelty = NovelD(spec.obs_dim, spec.position, config.novelty)
-        self.play = RandomPlay(spec.num_envs, spec.act_dim, config.exploration)
+        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty)
+        self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.actor = mlp([spec.obs_dim, *config.hidden, spec.act_dim], config.activation)
         self.value = mlp([spec.obs_dim, *config.hidden, 1], config.activation)
         self.log_std = nn.Parameter(torch.full((spec.act_dim,), config.std).log())
@@ -98,22 +97,24 @@ class PPO(nn.Module):
         self.rows: list[dict[str, Tensor]] = []  # of the running rollout, one per vector step
         self.drawn: Tensor | None = None  # the last actions before they were cut to the box
         self.reward_scale = 1 / (spec.max_return or 1.0)
+        self.rng = torch.Generator(device).manual_seed(derive(spec.seed, TRAINING))
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
         """Sample the Gaussian, cut to the box, or take its mean if so configured."""
-        action = self.actor(self.norm(obs))
+        action, rng = self.actor(self.norm(obs)), self.rng if explore else None
         if explore or not self.config.deterministic:
-            action = action + self.log_std.exp() * torch.randn_like(action)
+            action = action + self.log_std.exp() * torch.randn_like(action, generator=rng)
         if explore:
             self.drawn = action
-            action = self.play.replace(action)
+            action = self.exploration.replace(action, rng)
         return action.clamp(-1, 1)
 
     @torch.no_grad()
     def observe(self, step: Transition) -> None:
         """Add a vector step to the rollout, once the warm-up is over."""
-        if self.play.warming_up:
+        self.novelty.observe(step.position)
+        if self.exploration.warming_up:
             self.norm.observe(step.obs)
         else:
             self.rows.append({
@@ -121,14 +122,16 @@ class PPO(nn.Module):
                 "action": step.action if self.drawn is None else self.drawn,
                 "reward": step.reward * self.reward_scale,
                 "next_obs": step.next_obs,
+                "position": step.position,
+                "next_position": step.next_position,
                 "going": (~step.terminated).float(),
                 "same": (~(step.terminated | step.truncated)).float(),
-                "own": ~self.play.playing,
+                "own": ~self.exploration.random,
             })  # fmt: skip
         self.drawn = None
-        self.play.observe(step.terminated | step.truncated)
+        self.exploration.observe(step.terminated | step.truncated, self.rng)
 
-    def update(self) -> dict[str, Tensor | float]:
+    def update(self) -> Scalars:
         """Learn when the rollout is full."""
         if len(self.rows) < self.config.rollout:
             return {}
@@ -138,60 +141,64 @@ class PPO(nn.Module):
         self.norm.observe(rollout["obs"].flatten(0, 1))
         return scalars
 
-    def learn(self, rollout: dict[str, Tensor]) -> dict[str, Tensor | float]:
+    def learn(self, rollout: dict[str, Tensor]) -> Scalars:
         """Go through a rollout, every field (T, N, ...), `epochs` times."""
         config = self.config
         with torch.no_grad():
             reward = rollout["reward"] + self.novelty.bonus(
-                rollout["obs"], rollout["next_obs"], self.norm
+                self.norm(torch.stack([rollout["obs"], rollout["next_obs"]])),
+                torch.stack([rollout["position"], rollout["next_position"]]),
             )
             value = self.value(self.norm(rollout["obs"])).squeeze(-1)
             after = self.value(self.norm(rollout["next_obs"])).squeeze(-1)
             advantage = advantages(
                 reward + config.gamma * rollout["going"] * after - value,
-                config.gamma * config.trace * rollout["same"],
+                config.gamma * config.gae_lambda * rollout["same"],
             )
             own = rollout["own"].flatten().nonzero().squeeze(-1)
             rows = {
-                "seen": self.norm(rollout["obs"]).flatten(0, 1)[own],
+                "norm_obs": self.norm(rollout["obs"]).flatten(0, 1)[own],
                 "action": rollout["action"].flatten(0, 1)[own],
                 "advantage": advantage.flatten()[own],
                 "return": (advantage + value).flatten()[own],
             }
-            rows["density"] = self.log_density(rows["seen"], rows["action"])
-        scalars = self.learn_novelty(rollout["next_obs"].flatten(0, 1))
+            rows["density"] = self.log_density(rows["norm_obs"], rows["action"])
+        scalars = self.step_novelty(rollout)
         for _ in range(config.epochs if len(own) else 0):
-            for index in torch.randperm(len(own), device=own.device).split(config.batch):
+            for index in torch.randperm(len(own), device=own.device, generator=self.rng).split(
+                config.batch
+            ):
                 scalars |= self.step({key: field[index] for key, field in rows.items()})
         return scalars
 
-    def learn_novelty(self, obs: Tensor) -> dict[str, Tensor | float]:
-        """Take one step of the novelty model per vector step of the rollout."""
+    def step_novelty(self, rollout: dict[str, Tensor]) -> Scalars:
+        """Take one gradient step of the novelty model per vector step of the rollout."""
         config = self.config.novelty
         if config.coef == 0:
             return {}
+        obs, position = (rollout[key].flatten(0, 1) for key in ("next_obs", "next_position"))
         for _ in range(self.config.rollout):
-            index = torch.randint(len(obs), (config.batch,), device=obs.device)
-            loss = self.novelty.learn(obs[index], self.norm)
+            index = torch.randint(len(obs), (config.batch,), device=obs.device, generator=self.rng)
+            loss = self.novelty.learn(self.norm(obs[index]), position[index])
         return {"novelty_loss": loss}
 
-    def log_density(self, seen: Tensor, action: Tensor) -> Tensor:
+    def log_density(self, norm_obs: Tensor, action: Tensor) -> Tensor:
         """Return log-densities (B,) of actions before they were cut to the box."""
-        error = (action - self.actor(seen)) / self.log_std.exp()
+        error = (action - self.actor(norm_obs)) / self.log_std.exp()
         return (-0.5 * error.square() - self.log_std - 0.9189385332046727).sum(-1)
 
-    def step(self, rows: dict[str, Tensor]) -> dict[str, Tensor | float]:
+    def step(self, rows: dict[str, Tensor]) -> Scalars:
         """Take one step on the clipped surrogate, the value's squared error and the entropy."""
         config = self.config
         advantage = rows["advantage"]
         advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
-        ratio = (self.log_density(rows["seen"], rows["action"]) - rows["density"]).exp()
-        near = ratio.clamp(1 - config.ratio, 1 + config.ratio)
+        ratio = (self.log_density(rows["norm_obs"], rows["action"]) - rows["density"]).exp()
+        near = ratio.clamp(1 - config.clip_ratio, 1 + config.clip_ratio)
         actor_loss = -torch.min(ratio * advantage, near * advantage).mean()
-        value_loss = (self.value(rows["seen"]).squeeze(-1) - rows["return"]).square().mean()
+        value_loss = (self.value(rows["norm_obs"]).squeeze(-1) - rows["return"]).square().mean()
         entropy = (self.log_std + 1.4189385332046727).sum()
         loss = actor_loss + config.value_weight * value_loss - config.entropy * entropy
-        descend(self.optimizer, loss, self.learned, config.clip)
+        gradient_step(self.optimizer, loss, self.learned, config.clip)
         return {
             "actor_loss": actor_loss.detach(),
             "value_loss": value_loss.detach(),
@@ -216,13 +223,18 @@ class PPO(nn.Module):
     def get_extra_state(self) -> dict[str, Any]:
         """Return what `state_dict` holds beside networks: optimisers and the rollout."""
         return {
-            "optimizers": [self.optimizer.state_dict(), self.novelty.optimizer.state_dict()],
+            "optimizers": [o.state_dict() for o in (self.optimizer, self.novelty.optimizer)],
+            "rng": self.rng.get_state(),
             "rows": [dict(row) for row in self.rows],
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what `get_extra_state` returned."""
-        restore([self.optimizer, self.novelty.optimizer], state["optimizers"])
+        for optimizer, saved in zip(
+            (self.optimizer, self.novelty.optimizer), state["optimizers"], strict=True
+        ):
+            optimizer.load_state_dict(saved)
+        self.rng.set_state(state["rng"].cpu())
         device = self.log_std.device
         self.rows = [{key: field.to(device) for key, field in row.items()} for row in state["rows"]]
 

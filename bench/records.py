@@ -186,7 +186,8 @@ class EpisodeLog:
         bound = np.iinfo(np.int16).max
         self.rows.extend(rows)
         self.paths.extend(
-            np.rint(np.clip(path / self.scale, -bound, bound)).astype(np.int16) for path in paths
+            np.rint(np.clip(np.float64(path) / self.scale, -bound, bound)).astype(np.int16)
+            for path in paths
         )
         self.write()
 

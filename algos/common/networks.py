@@ -17,6 +17,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+def require_activation(name: str, setting: str = "activation") -> None:
+    """Check that an activation is known.
+
+    Raises:
+        ValueError: naming the setting, its value and the valid ones.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"{setting}={name!r}: valid are {', '.join(ACTIVATIONS)}")
+
+
 def mlp(sizes: Sequence[int], activation: str = "silu") -> nn.Sequential:
     """Return linear layers of the given sizes with an activation between each two."""
     layers: list[nn.Module] = []
@@ -75,12 +85,12 @@ class RunningNorm(nn.Module):
 
 
 @torch.no_grad()
-def track(slow: nn.Module, fast: nn.Module, rate: float) -> None:
-    """Move every parameter of `slow` towards `fast` by the share `rate`."""
-    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), rate)
+def soft_update(target: nn.Module, source: nn.Module, rate: float) -> None:
+    """Move every parameter of `target` towards `source` by the share `rate`."""
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)
 
 
-def descend(
+def gradient_step(
     optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Iterable[Tensor], clip: float = 0.0
 ) -> None:
     """Take one gradient step; `clip` > 0 bounds the norm of the gradient."""

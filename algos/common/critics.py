@@ -8,13 +8,14 @@ elementwise minimum of two distributions is no distribution and holds no pessimi
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from .networks import ACTIVATIONS, StackedLinear
+from .networks import ACTIVATIONS, StackedLinear, require_activation
 
 
 @dataclass
@@ -36,10 +37,7 @@ class CriticConfig:
         """
         if self.kind not in ("c51", "scalar"):
             raise ValueError(f"critic.kind={self.kind!r}: valid are c51, scalar")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"critic.activation={self.activation!r}: valid are {', '.join(ACTIVATIONS)}"
-            )
+        require_activation(self.activation, "critic.activation")
         if self.kind == "c51" and not (self.v_min < self.v_max and self.atoms >= 2):
             raise ValueError("critic: c51 needs v_min < v_max and at least 2 atoms")
 
@@ -53,6 +51,7 @@ class TwinCritic(nn.Module):
     """
 
     support: Tensor
+    exact: Callable[[Tensor], Tensor] | None = None  # see `use_exact_values`
 
     def __init__(self, groups: int, obs_dim: int, act_dim: int, config: CriticConfig) -> None:
         super().__init__()
@@ -81,8 +80,20 @@ class TwinCritic(nn.Module):
             hidden = layer(self.activate(hidden))
         return hidden.unflatten(0, (-1, 2))
 
+    def use_exact_values(self, values: Callable[[Tensor], Tensor]) -> None:
+        """Let both heads return known values; what they learn is then unused.
+
+        For tasks whose values are known, where an actor is judged without its critic.
+
+        Args:
+            values: of actions, (G, B, A) to (G, B), differentiable.
+        """
+        self.exact = values
+
     def values(self, features: Tensor, action: Tensor) -> Tensor:
         """Return expected returns of both heads, (G, 2, B)."""
+        if self.exact is not None:
+            return self.exact(action)[:, None].expand(-1, 2, -1)
         return self.expectation(self.outputs(features, action))
 
     def expectation(self, outputs: Tensor) -> Tensor:
@@ -95,7 +106,7 @@ class TwinCritic(nn.Module):
     def target(
         self, next_obs: Tensor, next_action: Tensor, reward: Tensor, discount: Tensor
     ) -> Tensor:
-        """Return what `loss` regresses on; call it on the slow copy.
+        """Return what `loss` regresses on; call it on the target network.
 
         Args:
             next_obs: (G, B, O) the states that are bootstrapped from.
@@ -164,7 +175,7 @@ def inherit(
         parents: (G,) int64.
         fresh: (G,) bool; where true the copy starts with no momentum (its curvature estimate,
             which belongs to the inherited weights, is kept).
-        optimizer: Adam of this critic, or None for a slow copy.
+        optimizer: Adam of this critic, or None for a target network.
     """
     source = torch.stack([2 * parents, 2 * parents + 1], dim=1).flatten()
     still = fresh.repeat_interleave(2)

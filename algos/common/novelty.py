@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .networks import mlp
-from .replay import Replay
+from .networks import RunningNorm, gradient_step, mlp
 
 
 @dataclass
@@ -49,14 +48,14 @@ class NovelD(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, obs_dim: int, position: slice | None, config: NoveltyConfig) -> None:
+    def __init__(self, obs_dim: int, position_dim: int, config: NoveltyConfig) -> None:
         super().__init__()
         self.config = config
-        self.position = position
-        planar = len(range(obs_dim)[position]) if position else 0
-        self.seen = position if position and config.observe == "position" else slice(None)
-        seen = len(range(obs_dim)[self.seen])
-        sizes = [seen + 2 * config.frequencies * planar, *config.hidden, config.features]
+        self.of_position = config.observe == "position" and position_dim > 0
+        self.position_norm = RunningNorm(position_dim, self.of_position)
+        judged = position_dim if self.of_position else obs_dim
+        encoded = judged + 2 * config.frequencies * position_dim
+        sizes = [encoded, *config.hidden, config.features]
         self.target = mlp(sizes, "elu").requires_grad_(False)
         self.predictor = mlp(sizes, "elu")
         for module in self.modules():
@@ -66,43 +65,45 @@ class NovelD(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
 
-    def encode(self, obs: Tensor, norm: nn.Module) -> Tensor:
-        """Return standardised observations with sines and cosines of the raw position appended."""
-        seen = norm(obs)[..., self.seen]
-        if self.position is None or self.config.frequencies == 0:
-            return seen
-        octaves = 2.0 ** torch.arange(self.config.frequencies, device=obs.device)
-        phase = (obs[..., self.position, None] * octaves).flatten(-2)
-        return torch.cat([seen, phase.sin(), phase.cos()], dim=-1)
+    def observe(self, position: Tensor) -> None:
+        """Take in positions (N, P) of training, to standardise by."""
+        self.position_norm.observe(position)
 
-    def novelty(self, encoded: Tensor) -> Tensor:
-        """Return n(s), (...)."""
+    def encode(self, norm_obs: Tensor, position: Tensor) -> Tensor:
+        """Return what is judged (standardised), with sines and cosines of the raw position."""
+        judged = self.position_norm(position) if self.of_position else norm_obs
+        octaves = 2.0 ** torch.arange(self.config.frequencies, device=judged.device)
+        phase = (position[..., None] * octaves).flatten(-2)
+        return torch.cat([judged, phase.sin(), phase.cos()], dim=-1)
+
+    def novelty(self, norm_obs: Tensor, position: Tensor) -> Tensor:
+        """Return n(s), (...), of states: observations (..., O) and positions (..., P)."""
+        encoded = self.encode(norm_obs, position)
         return (self.predictor(encoded) - self.target(encoded)).norm(dim=-1)
 
     @torch.no_grad()
-    def bonus(self, obs: Tensor, next_obs: Tensor, norm: nn.Module) -> Tensor:
-        """Return the bonus of steps (..., O) to (..., O), (...), 0 where it is turned off."""
+    def bonus(self, norm_obs: Tensor, position: Tensor) -> Tensor:
+        """Return the bonus of the step from states 0 to states 1, 0 where it is turned off.
+
+        Args:
+            norm_obs: (2, ..., O) standardised observations.
+            position: (2, ..., P).
+
+        Returns:
+            (...).
+        """
         if self.config.coef == 0:
-            return torch.zeros(obs.shape[:-1], device=obs.device)
-        both = self.novelty(self.encode(torch.stack([obs, next_obs]), norm))
-        bonus = (both[1] - self.config.alpha * both[0]).clamp(min=0)
+            return torch.zeros(norm_obs.shape[1:-1], device=norm_obs.device)
+        before, after = self.novelty(norm_obs, position)
+        bonus = (after - self.config.alpha * before).clamp(min=0)
         if self.config.normalize:
             self.mean.lerp_(bonus.mean(), 0.01 if self.mean > 0 else 1.0)
             bonus = bonus / (self.mean + 1e-8)
         return self.config.coef * bonus
 
-    def learn_recent(self, replay: Replay, norm: nn.Module) -> dict[str, Tensor | float]:
-        """Take one step on the latest of remembered transitions; none where the bonus is off."""
-        if self.config.coef == 0:
-            return {}
-        recent = replay.draw(self.config.batch, self.config.recent)
-        return {"novelty_loss": self.learn(replay.fields["next_obs"][recent], norm)}
-
-    def learn(self, obs: Tensor, norm: nn.Module) -> Tensor:
-        """Take one step of the predictor towards the random network on (B, O) observations."""
-        encoded = self.encode(obs, norm)
+    def learn(self, norm_obs: Tensor, position: Tensor) -> Tensor:
+        """Take one step of the predictor towards the random network on (B, O), (B, P) states."""
+        encoded = self.encode(norm_obs, position)
         loss = (self.predictor(encoded) - self.target(encoded)).square().mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        gradient_step(self.optimizer, loss, self.predictor.parameters())
         return loss.detach()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .networks import ACTIVATIONS, mlp
+from .networks import ACTIVATIONS, mlp, require_activation
 
 
 @dataclass
@@ -31,12 +31,9 @@ class DiffusionConfig:
         """
         if self.predict not in ("x0", "eps"):
             raise ValueError(f"actor.predict={self.predict!r}: valid are x0, eps")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"actor.activation={self.activation!r}: valid are {', '.join(ACTIVATIONS)}"
-            )
+        require_activation(self.activation, "actor.activation")
         if self.steps < 2:
-            raise ValueError(f"actor.steps={self.steps}: valid are whole numbers from 2")
+            raise ValueError(f"actor.steps={self.steps}: valid are integers from 2")
 
 
 class DiffusionPolicy(nn.Module):
@@ -70,10 +67,16 @@ class DiffusionPolicy(nn.Module):
         hidden = features + self.action_layer(noisy) + self.step_bias(step)
         return self.trunk(self.activate(hidden))
 
-    def sample(self, condition: Tensor) -> Tensor:
-        """Draw one action per row of the condition, (B, C) to (B, A) in [-1, 1]."""
+    def sample(self, condition: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Draw one action per row of the condition, (B, C) to (B, A) in [-1, 1].
+
+        Args:
+            condition: (B, C).
+            rng: of all noise; None for torch's own generator.
+        """
         features = self.condition_layer(condition)
-        noisy = torch.randn(len(condition), self.act_dim, device=condition.device)
+        shape = len(condition), self.act_dim
+        noisy = torch.randn(shape, device=condition.device, generator=rng)
         steps = torch.arange(self.config.steps, device=condition.device)
         for t in range(self.config.steps - 1, -1, -1):
             output = self.predict(noisy, steps[t], features)
@@ -82,13 +85,13 @@ class DiffusionPolicy(nn.Module):
             clean = output.clamp(-1, 1)
             noisy = self.keep_x0[t] * clean + self.keep_xt[t] * noisy
             if t > 0:
-                noisy = noisy + self.spread[t] * torch.randn_like(noisy)
+                noisy = noisy + self.spread[t] * torch.randn_like(noisy, generator=rng)
         return noisy
 
-    def loss(self, action: Tensor, condition: Tensor) -> Tensor:
+    def loss(self, action: Tensor, condition: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Return the denoising loss of each row, (B,), mean over action dimensions."""
-        step = torch.randint(self.config.steps, (len(action),), device=action.device)
-        noise = torch.randn_like(action)
+        step = torch.randint(self.config.steps, (len(action),), device=action.device, generator=rng)
+        noise = torch.randn_like(action, generator=rng)
         noisy = self.signal[step, None] * action + self.noise[step, None] * noise
         output = self.predict(noisy, step, self.condition_layer(condition))
         wanted = noise if self.config.predict == "eps" else action

@@ -41,15 +41,18 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.seeding import TRAINING, derive
 
-from . import register
-from .critics import CriticConfig, TwinCritic, clip_by_group, inherit
-from .diffusion import DiffusionConfig, DiffusionPolicy
-from .exploration import ExplorationConfig, RandomPlay
+from .. import register
+from ..common.ascent import climb
+from ..common.critics import CriticConfig, TwinCritic, clip_by_group, inherit
+from ..common.diffusion import DiffusionConfig, DiffusionPolicy
+from ..common.exploration import ExplorationConfig, RandomExploration
+from ..common.networks import RunningNorm, gradient_step, soft_update
+from ..common.novelty import NovelD, NoveltyConfig
+from ..common.replay import Replay
+from .episodes import Episodes
 from .modes import Inheritance, Modes, ModesConfig
-from .networks import RunningNorm, track
-from .novelty import NovelD, NoveltyConfig
-from .replay import Episodes, Replay
 
 
 @dataclass
@@ -67,7 +70,7 @@ class Config:
     ema: float = 0.001  # rate of the averaged actor that acts; 1: the actor itself
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_lr: float = 1e-3
-    tau: float = 0.05  # rate of the slow critics
+    tau: float = 0.05  # rate of the target critics
     weight_decay: float = 0.0
     clip: float = 1.0  # bound on the gradient norm of each Q-function and of the actor
     target_start: str = "anchored"  # where the ascent of target actions begins: policy | stored |
@@ -123,21 +126,22 @@ class DDiffPG(nn.Module):
         self.spec, self.config, self.device = spec, config, device
         groups = config.modes.most + 1  # group 0 explores
         self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        self.novelty = NovelD(spec.obs_dim, spec.position, config.novelty)
-        self.play = RandomPlay(spec.num_envs, spec.act_dim, config.exploration)
+        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty)
+        self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.critic = TwinCritic(groups, spec.obs_dim, spec.act_dim, config.critic)
-        self.slow_critic = deepcopy(self.critic).requires_grad_(False)
+        self.target_critic = deepcopy(self.critic).requires_grad_(False)
         self.actor = DiffusionPolicy(spec.act_dim, spec.obs_dim + config.embedding, config.actor)
-        self.slow_actor = deepcopy(self.actor).requires_grad_(False)
+        self.ema_actor = deepcopy(self.actor).requires_grad_(False)
         self.register_buffer("embeddings", torch.randn(groups + 1, config.embedding))
         self.embeddings[-1] = 0  # no command; so index -1 means none
         self.register_buffer("role", torch.zeros(spec.num_envs, dtype=torch.int64))
         self.register_buffer("std", torch.linspace(*config.noise, spec.num_envs)[:, None])
         self.to(device)
+        self.rng = torch.Generator(device).manual_seed(derive(spec.seed, TRAINING))
         self.replay = Replay(spec, config.replay, device)
         copies = config.modes.most if config.target_start == "stored" else 0
         self.episodes = Episodes(spec, config.modes.capacity, device, copies)
-        self.modes = Modes(self.episodes, config.modes)
+        self.modes = Modes(self.episodes, config.modes, self.rng)
         decay = config.weight_decay
         self.actor_opt = torch.optim.AdamW(
             self.actor.parameters(), config.actor_lr, weight_decay=decay, fused=True
@@ -155,13 +159,20 @@ class DDiffPG(nn.Module):
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
         """Sample the averaged actor: commanded, uncommanded or as each environment's role says."""
         if explore:
-            index = self.role
+            index, rng = self.role, self.rng
         else:
             index = torch.full((len(obs),), -1, device=obs.device) if mode is None else mode + 1
-        action = self.slow_actor.sample(self.condition(obs, self.embeddings[index]))
+            rng = None
+        action = self.ema_actor.sample(self.condition(obs, self.embeddings[index]), rng)
         if explore:
-            action = self.play.replace(action + self.std * torch.randn_like(action)).clamp(-1, 1)
+            action = action + self.std * torch.randn_like(action, generator=rng)
+            action = self.exploration.replace(action, rng).clamp(-1, 1)
         return action
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of the Q-functions that `values` asks."""
+        return ("exploration", *(f"mode {k}" for k in range(self.num_modes)))
 
     @torch.no_grad()
     def values(self, obs: Tensor) -> Tensor:
@@ -169,7 +180,7 @@ class DDiffPG(nn.Module):
         groups = self.num_modes + 1
         rows = obs.expand(groups, *obs.shape)
         embedding = self.embeddings[:groups, None].expand(-1, len(obs), -1)
-        action = self.slow_actor.sample(self.condition(rows, embedding).flatten(0, 1))
+        action = self.ema_actor.sample(self.condition(rows, embedding).flatten(0, 1))
         features = self.critic.features(self.norm(rows))
         return self.critic.values(features, action.view(groups, len(obs), -1)).min(dim=1).values
 
@@ -186,16 +197,17 @@ class DDiffPG(nn.Module):
         """Remember a vector step; file ended episodes; recluster when it is time."""
         step = step._replace(reward=step.reward * self.reward_scale)
         self.norm.observe(step.obs)
+        self.novelty.observe(step.position)
         stored = {"target": step.action} if self.config.target_start == "stored" else {}
         self.replay.add(step, **stored)
-        warming_up = self.play.warming_up
+        warming_up = self.exploration.warming_up
         ended = self.episodes.append(step)
-        self.play.observe(step.terminated | step.truncated)
+        self.exploration.observe(step.terminated | step.truncated, self.rng)
         for env in ended.tolist():
             self.modes.file(env)
         self.vector_steps += 1
         due = self.vector_steps % self.config.modes.every == 0
-        if not self.play.warming_up and (due or warming_up):
+        if not self.exploration.warming_up and (due or warming_up):
             self.adopt(self.modes.recluster())
         if len(ended):
             self.weights = self.tubes = None
@@ -205,11 +217,12 @@ class DDiffPG(nn.Module):
         """Draw what new training episodes follow, (count,): 0 explores, k mode k-1, -1 nothing."""
         if self.num_modes == 0:
             return torch.zeros(count, dtype=torch.int64, device=self.device)
-        config, chance = self.config, torch.rand(2, count, device=self.device)
+        config, draw = self.config, {"device": self.device, "generator": self.rng}
+        chance = torch.rand(2, count, **draw)
         share = config.explore_share or 1 / (self.num_modes + 1)
-        if 0 < config.explore_until <= self.play.steps:
+        if 0 < config.explore_until <= self.exploration.steps:
             share = 0.0
-        mode = torch.randint(1, self.num_modes + 1, (count,), device=self.device)
+        mode = torch.randint(1, self.num_modes + 1, (count,), **draw)
         free = torch.where(chance[0] < config.command_share, mode, -1)
         return torch.where(chance[1] < share, 0, free)
 
@@ -221,12 +234,13 @@ class DDiffPG(nn.Module):
         parents = torch.tensor([0] + [p + 1 for p in inheritance.parents], device=device)
         fresh = torch.tensor([False, *inheritance.fresh], device=device)
         inherit(self.critic, parents, fresh, self.critic_opt)
-        inherit(self.slow_critic, parents, fresh, None)
+        inherit(self.target_critic, parents, fresh, None)
         before = self.embeddings.clone()
         role = torch.full_like(self.role, -1)
         role[self.role == 0] = 0
         for new, old in enumerate(inheritance.embeddings):
-            row = before[old + 1] if old >= 0 else torch.randn_like(before[0])
+            new_row = torch.randn_like(before[0], generator=self.rng) if old < 0 else None
+            row = before[old + 1] if new_row is None else new_row
             self.embeddings[new + 1] = row
             if old >= 0:
                 role[self.role == old + 1] = new + 1
@@ -238,7 +252,7 @@ class DDiffPG(nn.Module):
     def update(self) -> dict[str, Tensor | float]:
         """Learn `updates` times, once the warm-up is over."""
         scalars: dict[str, Tensor | float] = {}
-        if not self.play.warming_up:
+        if not self.exploration.warming_up:
             for _ in range(self.config.updates):
                 scalars = self.learn()
         return scalars
@@ -250,7 +264,7 @@ class DDiffPG(nn.Module):
         batch = self.without_rivals(batch)
         target, value = self.improve(batch)
         actor_loss = self.learn_actor(batch, target)
-        return self.novelty.learn_recent(self.replay, self.norm) | {
+        return self.step_novelty() | {
             "critic_loss": critic_loss.mean(),
             "explore_value": value[0].mean(),
             "mode_value": value[1:].mean() if self.num_modes else 0.0,
@@ -268,9 +282,11 @@ class DDiffPG(nn.Module):
         """
         config, gamma = self.config, self.config.gamma
         rows = config.batch // (self.num_modes + 1)
-        index = self.replay.draw(rows)
+        index = self.replay.draw(rows, self.rng)
         explore = self.replay.rows(index)
-        bonus = self.novelty.bonus(explore["obs"], explore["next_obs"], self.norm)
+        bonus = self.bonus(
+            *(explore[key] for key in ("obs", "next_obs", "position", "next_position"))
+        )
         groups = {
             "obs": explore["obs"][None],
             "action": explore["action"][None],
@@ -289,8 +305,9 @@ class DDiffPG(nn.Module):
             )
             obs = self.episodes.obs[slot, step]
             if config.mode_novelty:
-                after = self.episodes.obs[slot, step + 1]
-                reward = reward + config.mode_novelty * self.novelty.bonus(obs, after, self.norm)
+                after, position = self.episodes.obs[slot, step + 1], self.episodes.position
+                bonus = self.bonus(obs, after, position[slot, step], position[slot, step + 1])
+                reward = reward + config.mode_novelty * bonus
             modes = {
                 "obs": obs,
                 "action": self.episodes.action[slot, step],
@@ -304,6 +321,23 @@ class DDiffPG(nn.Module):
         embedding = self.embeddings[: self.num_modes + 1, None].expand(-1, rows, -1)
         return groups | where | {"embedding": embedding, "success": success}
 
+    def bonus(
+        self, obs: Tensor, next_obs: Tensor, position: Tensor, next_position: Tensor
+    ) -> Tensor:
+        """Return the novelty bonus of steps, (...)."""
+        return self.novelty.bonus(
+            self.norm(torch.stack([obs, next_obs])), torch.stack([position, next_position])
+        )
+
+    def step_novelty(self) -> dict[str, Tensor | float]:
+        """Take one gradient step of the novelty model on the latest transitions, if it is on."""
+        config = self.config.novelty
+        if config.coef == 0:
+            return {}
+        recent = self.replay.draw(config.batch, self.rng, config.recent)
+        obs, position = (self.replay.fields[key][recent] for key in ("next_obs", "next_position"))
+        return {"novelty_loss": self.novelty.learn(self.norm(obs), position)}
+
     def draw_mode_rows(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw every mode's rows: slots, steps and whether they are its own successes, (M, rows).
 
@@ -312,12 +346,16 @@ class DDiffPG(nn.Module):
         if self.weights is None:
             self.weights = self.modes.weights()
         if self.config.success_share == 0:  # uniform over the mode's episodes, failed or not
-            slot, step = self.episodes.draw(self.weights[0] + self.weights[1], rows)
+            weights = self.weights[0] + self.weights[1]
+            slot, step = self.episodes.draw(weights, rows, self.rng)
             return slot, step, self.episodes.success[slot]
         own = max(round(self.config.success_share * rows), 1)
         rivals = self.rivals(rows)
         counts = (own, rows - own - rivals, rivals)
-        drawn = [self.episodes.draw(w, n) for w, n in zip(self.weights, counts, strict=True) if n]
+        drawn = [
+            self.episodes.draw(w, n, self.rng)
+            for w, n in zip(self.weights, counts, strict=True) if n
+        ]  # fmt: skip
         slot, step = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
         first = torch.arange(rows, device=self.device) < own
         return slot, step, first.expand_as(slot)
@@ -341,21 +379,21 @@ class DDiffPG(nn.Module):
         if self.tubes is None:
             self.tubes = self.modes.tubes()
         times = self.episodes.ahead(slot, step, self.config.n_step)
-        path = self.episodes.obs[slot[..., None], times][..., self.spec.position]
+        path = self.episodes.position[slot[..., None], times]
         distance = torch.cdist(path.flatten(1, 2), self.tubes).amin(-1).view_as(times)
         outside = distance > self.config.modes.tube  # (M, b, n + 1)
         return outside[..., :-1] | outside[..., 1:]
 
     def learn_critics(self, batch: dict[str, Tensor]) -> Tensor:
-        """Step all Q-functions towards their slow copies' targets; return their losses (G,)."""
+        """Step all Q-functions towards their target networks'; return their losses (G,)."""
         config = self.config
         with torch.no_grad():
             condition = self.condition(batch["next_obs"], batch["embedding"]).flatten(0, 1)
-            action = self.slow_actor.sample(condition).view_as(batch["action"])
-            noise = config.smoothing * torch.randn_like(action)
+            action = self.ema_actor.sample(condition, self.rng).view_as(batch["action"])
+            noise = config.smoothing * torch.randn_like(action, generator=self.rng)
             limit = config.smoothing_clip
             action = (action + noise.clamp(-limit, limit)).clamp(-1, 1)
-            target = self.slow_critic.target(
+            target = self.target_critic.target(
                 self.norm(batch["next_obs"]), action, batch["reward"], batch["discount"]
             )
         losses = self.critic.loss(self.norm(batch["obs"]), batch["action"], target)
@@ -363,7 +401,7 @@ class DDiffPG(nn.Module):
         losses.sum().backward()
         clip_by_group(self.critic, len(losses), config.clip)
         self.critic_opt.step()
-        track(self.slow_critic, self.critic, config.tau)
+        soft_update(self.target_critic, self.critic, config.tau)
         return losses.detach()
 
     def improve(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -378,51 +416,44 @@ class DDiffPG(nn.Module):
         if config.target_start != "stored":
             with torch.no_grad():
                 condition = self.condition(batch["obs"], batch["embedding"]).flatten(0, 1)
-                start = self.slow_actor.sample(condition).view_as(batch["action"])
+                start = self.ema_actor.sample(condition, self.rng).view_as(batch["action"])
                 if config.target_start == "anchored":
                     start = torch.where(batch["success"][..., None], batch["action"], start)
         else:
             start = self.replay.fields["target"][batch["index"]][None]
             if self.num_modes:
                 start = torch.cat([start, self.episodes.targets(batch["slot"], batch["step"])])
-        with torch.no_grad():
-            features = self.critic.features(self.norm(batch["obs"]))
-        action, first, second = start, torch.zeros_like(start), torch.zeros_like(start)
-        for i in range(1, config.ascent_steps + 1):
-            action = action.detach().requires_grad_()
-            value = self.critic.values(features, action).min(dim=1).values  # (G, b)
-            (grad,) = torch.autograd.grad(value.sum(), action)
-            first = 0.9 * first + 0.1 * grad
-            second = 0.999 * second + 0.001 * grad.square()
-            stride = (first / (1 - 0.9**i)) / ((second / (1 - 0.999**i)).sqrt() + 1e-5)
-            action = (action.detach() + config.ascent_lr * stride).clamp(-1, 1)
+        features = self.critic.features(self.norm(batch["obs"])).detach()
+
+        def value(action: Tensor) -> Tensor:
+            return self.critic.values(features, action).min(dim=1).values  # (G, b)
+
+        action, reached = climb(value, start, config.ascent_steps, config.ascent_lr)
         if config.target_start == "stored":
             self.replay.fields["target"][batch["index"]] = action[0]
             if self.num_modes:
                 self.episodes.set_targets(batch["slot"], batch["step"], action[1:])
-        return action, value.detach()
+        return action, reached
 
     def learn_actor(self, batch: dict[str, Tensor], target: Tensor) -> Tensor:
         """Step the actor towards the improved actions; some rows come without embedding."""
         config = self.config
-        masked = torch.rand(target.shape[:2], device=self.device) < config.mask
+        chance = torch.rand(target.shape[:2], device=self.device, generator=self.rng)
+        masked = chance < config.mask
         if not config.mask_failures:
             masked = masked & batch["success"]
         masked[0] = False  # the exploring embedding is no mode
         embedding = batch["embedding"] * ~masked[..., None]
         condition = self.condition(batch["obs"], embedding).flatten(0, 1)
-        loss = self.actor.loss(target.flatten(0, 1), condition).mean()
-        self.actor_opt.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.actor.parameters(), config.clip)
-        self.actor_opt.step()
-        track(self.slow_actor, self.actor, config.ema)
+        loss = self.actor.loss(target.flatten(0, 1), condition, self.rng).mean()
+        gradient_step(self.actor_opt, loss, self.actor.parameters(), config.clip)
+        soft_update(self.ema_actor, self.actor, config.ema)
         return loss.detach()
 
     def policy_state_dict(self) -> dict[str, Any]:
         """Return what acting needs: the averaged actor, embeddings, normalisation, M."""
         return {
-            "slow_actor": self.slow_actor.state_dict(),
+            "ema_actor": self.ema_actor.state_dict(),
             "norm": self.norm.state_dict(),
             "embeddings": self.embeddings,
             "num_modes": self.num_modes,
@@ -430,30 +461,30 @@ class DDiffPG(nn.Module):
 
     def load_policy_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `policy_state_dict` returned."""
-        self.slow_actor.load_state_dict(state["slow_actor"])
+        self.ema_actor.load_state_dict(state["ema_actor"])
         self.norm.load_state_dict(state["norm"])
         self.embeddings.copy_(state["embeddings"])
         self.num_modes = state["num_modes"]
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return networks, memories and modes, optimisers and counters."""
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return all optimisers, in the order of their states."""
+        return [self.actor_opt, self.critic_opt, self.novelty.optimizer]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what `state_dict` holds beside networks and memories."""
         return {
-            "modules": super().state_dict(*args, **kwargs),
             "optimizers": [o.state_dict() for o in self.optimizers()],
             "modes": self.modes.state_dict(),
             "num_modes": self.num_modes,
             "vector_steps": self.vector_steps,
+            "rng": self.rng.get_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Take back what `state_dict` returned."""
-        super().load_state_dict(state["modules"])
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_extra_state` returned."""
         for optimizer, saved in zip(self.optimizers(), state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.modes.load_state_dict(state["modes"])
         self.num_modes, self.vector_steps = state["num_modes"], state["vector_steps"]
+        self.rng.set_state(state["rng"].cpu())
         self.weights = self.tubes = None
-
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return all optimisers, in the order of their states in `state_dict`."""
-        return [self.actor_opt, self.critic_opt, self.novelty.optimizer]

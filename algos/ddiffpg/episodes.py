@@ -1,4 +1,4 @@
-"""Memories: a ring of single transitions, and whole episodes in fixed slots."""
+"""Memory of whole episodes."""
 
 from __future__ import annotations
 
@@ -8,109 +8,16 @@ from torch import Tensor, nn
 from bench.api import Spec, Transition
 
 
-class Replay(nn.Module):
-    """The latest `capacity` transitions; an nn.Module so that its contents are state.
-
-    Storage is allocated on the first transition, so that a policy can be loaded without it.
-    """
-
-    def __init__(self, spec: Spec, capacity: int, device: torch.device | str) -> None:
-        super().__init__()
-        self.size = max(capacity // spec.num_envs, 1) * spec.num_envs  # whole vector steps
-        self.spec, self.device = spec, device
-        self.added = 0
-        self.fields: dict[str, Tensor] = {}
-
-    def __len__(self) -> int:
-        return min(self.added, self.size)
-
-    def add(self, step: Transition, **extra: Tensor) -> None:
-        """Store one vector step, and further (N, ...) fields, in place of the oldest."""
-        row = {
-            "obs": step.obs,
-            "action": step.action,
-            "reward": step.reward,
-            "next_obs": step.next_obs,
-            "terminated": step.terminated,
-            "ended": step.terminated | step.truncated,
-            **extra,
-        }
-        if not self.fields:
-            self.allocate({key: value.shape[1:] for key, value in row.items()})
-        start = self.added % self.size
-        for key, value in row.items():
-            self.fields[key][start : start + len(value)] = value
-        self.added += len(step.obs)
-
-    def allocate(self, shapes: dict[str, torch.Size]) -> None:
-        """Reserve the storage."""
-        self.fields = {
-            key: torch.zeros(
-                self.size,
-                *shape,
-                device=self.device,
-                dtype=torch.bool if key in ("terminated", "ended") else torch.float32,
-            )
-            for key, shape in shapes.items()
-        }
-
-    def draw(self, count: int, recent: int | None = None) -> Tensor:
-        """Return `count` uniform row indices (count,), of the `recent` latest rows if given."""
-        span = min(len(self), recent or self.size)
-        back = torch.randint(span, (count,), device=self.device)
-        return (self.added - 1 - back) % self.size
-
-    def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """Return the transitions at `index` as a dict of (B, ...) tensors."""
-        return {key: value[index] for key, value in self.fields.items()}
-
-    def n_step(self, index: Tensor, n: int, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return n-step rewards (B,), last successors (B, O) and discounts (B,) from rows (B,).
-
-        A row's next step in the same environment lies N rows on. The sum ends with the episode or
-        at the latest row; a termination makes the discount 0.
-        """
-        envs = self.spec.num_envs
-        ahead = (self.added - 1 - index) % self.size // envs  # steps that are there already
-        going = torch.ones_like(index, dtype=torch.bool)
-        reward = torch.zeros(len(index), device=self.device)
-        at, taken = index, torch.zeros_like(index)
-        for k in range(n):
-            going = going & (k <= ahead)
-            here = (index + k * envs) % self.size
-            at = torch.where(going, here, at)
-            reward = reward + gamma**k * self.fields["reward"][here] * going
-            taken = taken + going
-            going = going & ~self.fields["ended"][here]
-        discount = gamma ** taken.float() * ~self.fields["terminated"][at]
-        return reward, self.fields["next_obs"][at], discount
-
-    def get_extra_state(self) -> dict[str, object]:
-        """Return the filled part of the memory, for `state_dict`."""
-        return {
-            "added": self.added,
-            "fields": {key: value[: len(self)].clone() for key, value in self.fields.items()},
-        }
-
-    def set_extra_state(self, state: dict[str, object]) -> None:
-        """Take back what `get_extra_state` returned."""
-        self.added = state["added"]  # type: ignore[assignment]
-        fields: dict[str, Tensor] = state["fields"]  # type: ignore[assignment]
-        self.allocate({key: value.shape[1:] for key, value in fields.items()})
-        for key, value in fields.items():
-            self.fields[key][: len(value)] = value.to(self.device)
-
-
 class Episodes(nn.Module):
     """Whole episodes in S slots of `horizon` steps, and the running episode of every environment.
 
-    Fields: obs (S, T+1, O), action (S, T, A), reward (S, T), length (S,), terminated (S,),
-    success (S,), number (S,) the running count of episodes, -1 in an empty slot. The first N
-    slots hold the running episodes. With `copies` > 0 there is also target (copies, S, T, A): what
-    each of so many learners would rather have done.
+    Fields: obs (S, T+1, O), position (S, T+1, P), action (S, T, A), reward (S, T), length (S,),
+    terminated (S,), success (S,), number (S,) the running count of episodes, -1 in an empty slot.
+    The first N slots hold the running episodes. With `copies` > 0 there is also target (copies, S,
+    T, A): what each of so many learners would rather have done.
     """
 
-    names = ("obs", "action", "reward", "length", "terminated", "success", "number")
+    names = ("obs", "position", "action", "reward", "length", "terminated", "success", "number")
 
     def __init__(
         self, spec: Spec, capacity: int, device: torch.device | str, copies: int = 0
@@ -125,6 +32,7 @@ class Episodes(nn.Module):
         """Reserve the storage, on the first transition."""
         spec, slots, at = self.spec, self.slots, {"device": self.device}
         self.obs = torch.zeros(slots, spec.horizon + 1, spec.obs_dim, **at)  # type: ignore[call-overload]
+        self.position = torch.zeros(slots, spec.horizon + 1, spec.position_dim, **at)  # type: ignore[call-overload]
         self.action = torch.zeros(slots, spec.horizon, spec.act_dim, **at)  # type: ignore[call-overload]
         self.reward = torch.zeros(slots, spec.horizon, **at)  # type: ignore[call-overload]
         self.length = torch.zeros(slots, dtype=torch.int64, **at)  # type: ignore[call-overload]
@@ -144,6 +52,8 @@ class Episodes(nn.Module):
         self.action[self.rows, t] = step.action
         self.reward[self.rows, t] = step.reward
         self.obs[self.rows, t + 1] = step.next_obs
+        self.position[self.rows, t] = step.position
+        self.position[self.rows, t + 1] = step.next_position
         t += 1
         done = (step.terminated | step.truncated).nonzero().flatten()
         self.terminated[done] = step.terminated[done]
@@ -155,6 +65,7 @@ class Episodes(nn.Module):
         if slot is not None:
             for field in (
                 self.obs,
+                self.position,
                 self.action,
                 self.reward,
                 self.length,
@@ -174,20 +85,24 @@ class Episodes(nn.Module):
 
     def path(self, slot: int) -> Tensor:
         """Return the positions of the episode in `slot`, (T+1, P)."""
-        return self.obs[slot, : int(self.length[slot]) + 1, self.spec.position]
+        return self.position[slot, : int(self.length[slot]) + 1]
 
-    def draw(self, weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def draw(
+        self, weights: Tensor, count: int, rng: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Draw steps uniformly from weighted sets of slots.
 
         Args:
             weights: (G, S) share of each slot in each group's draws, of a row not all 0.
             count: b, steps per group.
+            rng: None for torch's own generator.
 
         Returns:
             Slots and steps, both (G, b) int64.
         """
-        slot = torch.multinomial(weights, count, replacement=True)
-        step = (torch.rand(slot.shape, device=self.device) * self.length[slot]).long()
+        slot = torch.multinomial(weights, count, replacement=True, generator=rng)
+        share = torch.rand(slot.shape, device=self.device, generator=rng)
+        step = (share * self.length[slot]).long()
         return slot, step
 
     def ahead(self, slot: Tensor, step: Tensor, n: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .clustering import average_linkage, distances, match, partition, summarize
-from .replay import Episodes
+from .episodes import Episodes
 
 
 @dataclass
@@ -66,8 +66,10 @@ class Modes:
     Successes wait unassigned (label -1) if no mode is near them, until the next reclustering.
     """
 
-    def __init__(self, episodes: Episodes, config: ModesConfig) -> None:
-        self.config = config
+    def __init__(
+        self, episodes: Episodes, config: ModesConfig, rng: torch.Generator | None = None
+    ) -> None:
+        self.config, self.rng = config, rng
         self.episodes = episodes
         self.count = 0  # M
         self.slots: list[int] = []  # of the successes, in the order of the arrays below
@@ -142,7 +144,8 @@ class Modes:
         labels, counts = np.unique(self.labels[among], return_counts=True)
         crowd = among[self.labels[among] == labels[counts.argmax()]]
         if self.config.evict == "random":
-            return int(crowd[int(torch.randint(len(crowd), ()))])
+            draw = {"device": self.episodes.device, "generator": self.rng}
+            return int(crowd[int(torch.randint(len(crowd), (), **draw))])
         lengths = self.episodes.length[[self.slots[i] for i in crowd]]
         return int(crowd[int(lengths.argmax())])
 
