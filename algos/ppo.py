@@ -113,9 +113,9 @@ class PPO(nn.Module):
     @torch.no_grad()
     def observe(self, step: Transition) -> None:
         """Add a vector step to the rollout, once the warm-up is over."""
-        self.novelty.observe(step.position)
         if self.exploration.warming_up:
             self.norm.observe(step.obs)
+            self.novelty.observe(step.position)
         else:
             self.rows.append({
                 "obs": step.obs,
@@ -139,6 +139,7 @@ class PPO(nn.Module):
         self.rows = []
         scalars = self.learn(rollout)
         self.norm.observe(rollout["obs"].flatten(0, 1))
+        self.novelty.observe(rollout["position"].flatten(0, 1))
         return scalars
 
     def learn(self, rollout: dict[str, Tensor]) -> Scalars:
