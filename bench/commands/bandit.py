@@ -8,9 +8,9 @@ replay that holds them 85/5/5/5) and unequal (heights 1, 0.9, 0.8, 0.7, uniform 
 kept if at least 5 % of 2,000 samples lie within 0.3 of its peak. With critic=exact every value that
 an actor learns from is the true one, so that the critic plays no part. On-policy algorithms know
 their own actions only, one vector step per update: for them critic and first replay play no part.
-An algorithm that takes commands has a second row, told: every mode that it has discovered is asked
-for equally often. Settings: the suite's, with conf/presets/suite/*/bandit.yaml, and what is given,
-as in algo.actor.steps=5. Results found in DIR that are not trained anew stay in table and figure
+An algorithm that takes commands has a second row, commanded: every mode that it has discovered is
+asked for equally often. Settings are those of `run task=bandit`, and what is given, as in
+algo.actor.steps=5. Results found in DIR that are not trained anew stay in table and figure
 (default: results/bandit).
 """
 
@@ -25,35 +25,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch import Tensor
 
 import bench.algos
-from bench.algos.critics import TwinCritic
+from bench.algos.common.critics import TwinCritic
 from bench.analysis.style import INK, new_figure
-from bench.api import Algorithm, Spec, Transition
-from bench.configuration import CONF, expand_algos, names, one_line, read, restrict
+from bench.api import Algorithm, Spec
+from bench.configuration import expand_algos, names, resolve, understand
 from bench.errors import UsageError
-from bench.registry import Entry, unknown
+from bench.registry import unknown
+from bench.rollout import Rollout
+from bench.settings import Settings
+from bench.tasks import make_task
+from bench.tasks.bandit import CASES, NEAR, WIDTH
+from bench.tasks.bandit import PEAKS as PLACES
 from bench.words import parse, whole
 
-PEAKS = torch.tensor([[0.6, 0.6], [-0.6, 0.6], [-0.6, -0.6], [0.6, -0.6]])
-WIDTH = 0.25  # std of a peak
-NEAR = 0.3  # an action this near to a peak is in its mode
+PEAKS = torch.from_numpy(PLACES)
 KEPT = 0.05  # share of the samples that makes a mode a kept one
-METRES = 5.0  # an action moves the agent this far, so that paths to different peaks differ
 NUM_ENVS, FILLED, SAMPLES = 8, 4_000, 2_000
 EVERY = {"off-policy": 10, "on-policy": 1}  # updates per vector step of the policy's own actions
-CASES = {  # heights of the peaks, and their shares of the first replay (none: uniform actions)
-    "equal": ((1.0, 1.0, 1.0, 1.0), None),
-    "lopsided": ((1.0, 1.0, 1.0, 1.0), (0.85, 0.05, 0.05, 0.05)),
-    "unequal": ((1.0, 0.9, 0.8, 0.7), None),
-}
-SPEC = Spec(
-    obs_dim=2, act_dim=2, num_envs=NUM_ENVS, horizon=1, position=slice(0, 2), max_return=1.0, seed=0
-)  # fmt: skip
 
 
 def main(words: list[str]) -> int:
@@ -67,7 +59,7 @@ def main(words: list[str]) -> int:
     plain, given = parse(words, defaults | {"seed": "0", "critic": "exact"})
     if plain:
         raise UsageError(f"bandit takes key=value words, not {plain[0]!r}")
-    registry = bench.algos.discover()
+    bench.algos.discover()
     chosen = expand_algos(names(given["algo"]))
     cases = list(CASES) if given["case"] == "all" else names(given["case"])
     for case in cases:
@@ -78,18 +70,18 @@ def main(words: list[str]) -> int:
     exact = given["critic"] == "exact"
     updates, seed = whole("updates", given["updates"]), whole("seed", given["seed"], 0)
     for algo in chosen:
-        settings(registry[algo], changes)  # refused before the first is trained
+        settings(algo, changes)  # refused before the first is trained
     out = Path(given["out"])
     out.mkdir(parents=True, exist_ok=True)
     for algo in chosen:
         for case in cases:
             start = time.perf_counter()
-            trained = train(registry[algo], case, updates, seed, exact, changes)
+            trained = train(algo, case, updates, seed, exact, changes)
             facts = {"critic": given["critic"], "updates": updates, "seed": seed,
                      "seconds": round(time.perf_counter() - start)}  # fmt: skip
-            for told in (False, True) if trained.num_modes else (False,):
-                action = samples(trained, told)
-                name = f"{algo} (told)" if told else algo
+            for commanded in (False, True) if trained.num_modes else (False,):
+                action = samples(trained, commanded)
+                name = f"{algo} (commanded)" if commanded else algo
                 row = {"algo": name, "case": case, **measure(action), **facts}
                 keep(out, row, action)
                 Console().print(" ".join(f"{key}={value}" for key, value in row.items()))
@@ -98,26 +90,19 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def settings(entry: Entry, changes: Sequence[str] = ()) -> Any:
-    """Return an algorithm's settings with the suite's for bandits, and changes of them.
+def settings(algo: str, changes: Sequence[str] = ()) -> Settings:
+    """Return the settings of `run task=bandit`, with changes of the algorithm's.
 
     Raises:
         UsageError: on a change of what is no setting, or to what it cannot be.
     """
-    config: Any = OmegaConf.structured(entry.config)
-    for folder in ("all", entry.name):
-        path = CONF / "presets" / "suite" / folder / "bandit.yaml"
-        config = OmegaConf.merge(config, restrict(read(path), entry.config))
-    try:
-        given = OmegaConf.from_dotlist([word.removeprefix("algo.") for word in changes])
-        return OmegaConf.to_object(OmegaConf.merge(config, given))
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise UsageError(one_line(error, [f"algo={entry.name}", *changes])) from None
+    request = understand([f"algo={algo}", "task=bandit", *changes])
+    return resolve(request.overrides(algo, "bandit", "0"))
 
 
-def reward(action: Tensor, heights: tuple[float, ...]) -> Tensor:
-    """Return the height of the landscape at actions (B, 2), (B,)."""
-    square = (action[:, None] - PEAKS).square().sum(-1)  # (B, peaks)
+def height(action: Tensor, heights: tuple[float, ...]) -> Tensor:
+    """Return the height of the landscape at actions (..., 2), (...), differentiable."""
+    square = (action[..., None, :] - PEAKS).square().sum(-1)  # (..., peaks)
     return (torch.tensor(heights) * (-square / (2 * WIDTH**2)).exp()).sum(-1)
 
 
@@ -129,19 +114,8 @@ def first_actions(shares: tuple[float, ...] | None, rng: torch.Generator) -> Ten
     return (PEAKS[which] + 0.15 * torch.randn(FILLED, 2, generator=rng)).clamp(-1, 1)
 
 
-def transition(action: Tensor, heights: tuple[float, ...]) -> Transition:
-    """Return the one-step episodes of actions (N, 2)."""
-    count = len(action)
-    always, never = torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
-    success = torch.cdist(action, PEAKS).min(dim=1).values < NEAR
-    return Transition(
-        torch.zeros(count, 2), action, reward(action, heights), METRES * action, always, never,
-        success,
-    )  # fmt: skip
-
-
 def train(
-    entry: Entry,
+    name: str,
     case: str,
     updates: int,
     seed: int = 0,
@@ -151,44 +125,37 @@ def train(
     """Train on a case: fill the replay, then learn, acting now and then (`EVERY`).
 
     Args:
-        entry: of an algorithm.
+        name: of an algorithm.
         case: of `CASES`.
         updates: calls of `update`.
         seed: of all randomness.
         exact: whether actors are given the true values.
         changes: of the settings, as in "algo.actor.steps=5".
     """
+    entry, task = bench.algos.registry[name], make_task("bandit", case=case)
     heights, shares = CASES[case]
     torch.manual_seed(seed)
-    algo: Algorithm = entry.factory(SPEC, settings(entry, changes), "cpu")
-    if exact:
-        give_values(algo, heights)
+    spec = Spec.of(task, NUM_ENVS, seed)
+    algo: Algorithm = entry.factory(spec, settings(name, changes).algo, "cpu")
+    if exact and isinstance(algo, torch.nn.Module):
+        for module in algo.modules():
+            if isinstance(module, TwinCritic):
+                module.use_exact_values(lambda action: height(action, heights))
+    rollout = Rollout(task.make(NUM_ENVS, seed))
     for action in first_actions(shares, torch.Generator().manual_seed(seed)).split(NUM_ENVS):
-        algo.observe(transition(action, heights))
+        algo.observe(rollout.step(action.numpy()).transition("cpu"))
     every = EVERY[entry.info.get("data", "off-policy")]
     for i in range(updates):
         if i % every == 0:
-            action = algo.act(torch.zeros(NUM_ENVS, 2), explore=True)
-            algo.observe(transition(action, heights))
+            action = algo.act(torch.as_tensor(rollout.obs), explore=True)
+            algo.observe(rollout.step(action.numpy()).transition("cpu"))
         algo.update()
     return algo
 
 
-def give_values(algo: Any, heights: tuple[float, ...]) -> None:
-    """Let every critic of an algorithm return true values; what they learn is then unused."""
-
-    def values(features: Tensor, action: Tensor) -> Tensor:
-        height = reward(action.flatten(0, 1), heights).view(action.shape[:2])
-        return height[:, None].expand(-1, 2, -1)  # (G, 2, B): both heads agree
-
-    for module in algo.modules():
-        if isinstance(module, TwinCritic):
-            module.values = values  # type: ignore[method-assign]
-
-
-def samples(algo: Algorithm, told: bool = False) -> Tensor:
+def samples(algo: Algorithm, commanded: bool = False) -> Tensor:
     """Draw actions as evaluation does, one sample each, or each mode commanded in turn, (S, 2)."""
-    mode = torch.arange(SAMPLES) % algo.num_modes if told else None
+    mode = torch.arange(SAMPLES) % algo.num_modes if commanded else None
     return algo.act(torch.zeros(SAMPLES, 2), mode=mode)
 
 

@@ -9,7 +9,7 @@ import bench.algos
 from bench.api import Spec, Transition
 
 bench.algos.discover()
-SPEC = Spec(obs_dim=4, act_dim=2, num_envs=4, horizon=10, position=slice(0, 2), max_return=10.0,
+SPEC = Spec(obs_dim=4, act_dim=2, num_envs=4, horizon=10, position_dim=2, max_return=10.0,
             seed=0)  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def live(algo, steps):
         last = torch.full((4,), t % 10 == 9)
         success = last & (torch.arange(4) == t // 10 % 4)
         algo.observe(Transition(obs, action, 10.0 * success, after, success, last & ~success,
-                                success))  # fmt: skip
+                                success, obs[:, :2], after[:, :2]))  # fmt: skip
         scalars = algo.update() or scalars
         obs = torch.where(last[:, None], torch.zeros(4, 4), after)
     return scalars

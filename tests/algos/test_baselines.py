@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import bench.algos
-from bench.algos.critics import CriticConfig
-from bench.algos.diffusion import DiffusionConfig
+from bench.algos.common.critics import CriticConfig
+from bench.algos.common.diffusion import DiffusionConfig
 from bench.algos.maxentdp import truncated_normal
 from bench.algos.ppo import advantages
 from bench.api import Transition
@@ -26,8 +26,8 @@ def build(name, **settings):
     return entry.factory(SPEC, entry.config(**{"batch": 32, **settings}), "cpu")
 
 
-def shares(name, case, updates):
-    algo = bandit.train(bench.algos.registry[name], case, updates)
+def shares(name, case, updates, *changes):
+    algo = bandit.train(name, case, updates, changes=changes)
     found = bandit.measure(bandit.samples(algo))
     return [found[f"mode_{k}"] for k in range(4)], found["in_mode"]
 
@@ -53,7 +53,7 @@ def test_golden_values(name):
         ("diffusion-ql", {"eta": -1.0}, "eta=-1.0"),
         ("qvpo", {"candidates": 0}, "candidates=0"),
         ("maxentdp", {"target": "dqs"}, "target='dqs': valid are noise, gradient"),
-        ("ppo", {"trace": 2.0}, "trace=2.0"),
+        ("ppo", {"gae_lambda": 2.0}, "gae_lambda=2.0"),
     ],
 )
 def test_bad_settings_are_named(name, settings, word):
@@ -100,22 +100,22 @@ def test_td3_is_deterministic_and_delays_its_actor():
 def test_dipo_writes_improved_actions_back():
     algo = build("dipo", ascent_steps=20)
     feed(algo, 20, seed=1)
-    batch = algo.experience.sample()
-    low = algo.improve(batch["seen"], batch["action"])[0]
-    first = algo.critic.values(algo.critic.features(batch["seen"][None]), batch["action"][None])
-    last = algo.critic.values(algo.critic.features(batch["seen"][None]), low[None])
+    batch = algo.sample()
+    low = algo.improve(batch["norm_obs"], batch["action"])[0]
+    first = algo.critic.values(algo.critic.features(batch["norm_obs"][None]), batch["action"][None])
+    last = algo.critic.values(algo.critic.features(batch["norm_obs"][None]), low[None])
     assert (last.min(1).values >= first.min(1).values - 1e-3).float().mean() > 0.95
-    algo.learn_actor(batch)
-    stored = algo.experience.replay.fields["best"][batch["index"]]
+    algo.actor_loss(batch)
+    stored = algo.replay.fields["best"][batch["index"]]
     assert not torch.equal(stored, batch["action"]) and stored.abs().max() <= 1
 
 
 def test_dipo_does_not_care_how_many_rows_climb_together():
     algo = build("dipo")
     feed(algo, 4, seed=1)
-    seen, action = torch.randn(8, SPEC.obs_dim), torch.zeros(8, SPEC.act_dim)
-    alone = torch.cat([algo.improve(seen[i : i + 1], action[i : i + 1])[0] for i in range(8)])
-    assert torch.allclose(algo.improve(seen, action)[0], alone, atol=1e-4)
+    norm_obs, action = torch.randn(8, SPEC.obs_dim), torch.zeros(8, SPEC.act_dim)
+    alone = torch.cat([algo.improve(norm_obs[i : i + 1], action[i : i + 1])[0] for i in range(8)])
+    assert torch.allclose(algo.improve(norm_obs, action)[0], alone, atol=1e-4)
 
 
 def test_diffusion_ql_differentiates_through_the_chain():
@@ -127,12 +127,12 @@ def test_diffusion_ql_differentiates_through_the_chain():
 
 def test_qvpo_weighs_the_best_by_its_advantage_over_the_mean():
     algo = build("qvpo", normalize_weights=False, candidates=8)
-    seen = torch.randn(6, SPEC.obs_dim)
-    torch.manual_seed(4)
-    best, weight = algo.weigh(seen)
-    torch.manual_seed(4)
-    action = algo.actor.sample(seen.repeat_interleave(8, 0)).detach()
-    value = algo.critic.values(algo.critic.features(seen.repeat_interleave(8, 0)[None]),
+    norm_obs = torch.randn(6, SPEC.obs_dim)
+    algo.rng.manual_seed(4)
+    best, weight = algo.weigh(norm_obs)
+    algo.rng.manual_seed(4)
+    action = algo.actor.sample(norm_obs.repeat_interleave(8, 0), algo.rng).detach()
+    value = algo.critic.values(algo.critic.features(norm_obs.repeat_interleave(8, 0)[None]),
                                action[None])[0].min(0).values.view(6, 8)  # fmt: skip
     assert torch.allclose(weight, value.max(1).values - value.mean(1), atol=1e-5)
     assert torch.allclose(best, action.view(6, 8, -1)[torch.arange(6), value.argmax(1)])
@@ -153,7 +153,7 @@ def test_both_boltzmann_targets_agree_with_the_integral(target, error):
     """On a one-dimensional quadratic Q the mean clean action is known by integration."""
     torch.manual_seed(0)
     algo = build("maxentdp", target=target, temperature=0.2, proposals=20_000)
-    algo.slow_critic.values = lambda _, action: (  # type: ignore[method-assign]
+    algo.target_critic.values = lambda _, action: (  # type: ignore[method-assign]
         -(action - 0.3).square().sum(-1)[:, None].expand(-1, 2, -1)
     )
     signal, sigma = torch.full((3, 1), 0.9), torch.full((3, 1), 0.19**0.5)
@@ -171,7 +171,7 @@ def test_advantages_by_hand():
 
 
 def test_ppo_bootstraps_at_a_time_limit_and_not_at_a_termination():
-    algo = build("ppo", rollout=2, trace=1.0, gamma=0.5, normalize=False)
+    algo = build("ppo", rollout=2, gae_lambda=1.0, gamma=0.5, normalize=False)
     torch.nn.init.zeros_(algo.value[-1].weight)
     torch.nn.init.constant_(algo.value[-1].bias, 8.0)  # V = 8 everywhere
     algo.novelty.config.coef = 0.0
@@ -184,19 +184,19 @@ def test_ppo_bootstraps_at_a_time_limit_and_not_at_a_termination():
         obs = torch.zeros(8, SPEC.obs_dim)
         action = algo.act(obs, explore=True)
         algo.observe(Transition(obs, action, torch.full((8,), 10.0), obs, ended & last,
-                                ~ended & last, no))  # fmt: skip
+                                ~ended & last, no, obs[:, :2], obs[:, :2]))  # fmt: skip
     algo.update()
     assert sorted(returns["return"].round(decimals=3).tolist()) == (
         [1.0] * 4 + [1.5] * 4 + [3.5] * 4 + [5.0] * 4
     )  # terminated: 1, 1 + .5; time limit: 1 + .5 (1 + .5 8), 1 + .5 8
 
 
-def test_ppo_leaves_random_play_out_of_its_loss():
+def test_ppo_leaves_random_exploration_out_of_its_loss():
     algo = build("ppo", rollout=4)
-    algo.play.playing[:] = torch.arange(8) < 3
-    algo.play.config.share = 1.0
+    algo.exploration.random[:] = torch.arange(8) < 3
+    algo.exploration.config.share = 1.0
     seen = []
-    algo.step = lambda rows: seen.append(len(rows["seen"])) or {}
+    algo.step = lambda rows: seen.append(len(rows["norm_obs"])) or {}
     feed(algo, 4, seed=1)
     assert sum(seen) == algo.config.epochs * 4 * 5
 
@@ -235,9 +235,8 @@ def test_maxentdp_follows_heights_and_not_the_replay():
 @pytest.mark.slow
 def test_diffusion_ql_without_q_clones_the_replay():
     """Rare peaks come last: 1,000 updates gave them a fifth of their share, 2,500 over a half."""
-    entry = bench.algos.registry["diffusion-ql"]
-    algo = bandit.train(entry, "lopsided", 2500, changes=["algo.eta=0"])
-    memory = algo.experience.replay
+    algo = bandit.train("diffusion-ql", "lopsided", 2500, changes=["algo.eta=0"])
+    memory = algo.replay
     stored = bandit.measure(memory.fields["action"][: len(memory)])
     cloned = bandit.measure(bandit.samples(algo))
     assert abs(cloned["mode_0"] - stored["mode_0"]) < 0.12
@@ -254,7 +253,7 @@ def test_diffusion_ql_collapses_with_q():
 @pytest.mark.slow
 def test_qvpo_widens_with_its_uniform_rows():
     narrow, _ = shares("qvpo", "equal", 600)
-    wide, inside = shares("qvpo", "equal", 600, entropy=(0.5, 0.5))
+    wide, inside = shares("qvpo", "equal", 600, "algo.entropy=[0.5,0.5]")
     assert max(wide) < max(narrow) and inside < 0.9
 
 

@@ -2,20 +2,20 @@
 
 import torch
 
-from bench.algos import offpolicy
-from bench.algos.critics import CriticConfig, TwinCritic
-from bench.algos.diffusion import DiffusionConfig, DiffusionPolicy
+from bench.algos.common import offpolicy
+from bench.algos.common.critics import CriticConfig, TwinCritic
+from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy
 from bench.commands import bandit
 
 
 def test_parts_change_no_value_and_no_gradient(monkeypatch):
     torch.manual_seed(0)
     critic = TwinCritic(1, 3, 2, CriticConfig())
-    seen, action = torch.randn(7, 3), torch.rand(7, 4, 2, requires_grad=True)
+    norm_obs, action = torch.randn(7, 3), torch.rand(7, 4, 2, requires_grad=True)
     found = []
     for cached in (1_000, 9, 1):  # in one part; two states at once, the last alone; one by one
         monkeypatch.setattr(offpolicy, "CACHED", cached)
-        value = offpolicy.values(critic, seen, action)
+        value = offpolicy.candidate_values(critic, norm_obs, action)
         (grad,) = torch.autograd.grad(value.sum(), action)
         found.append((value, grad))
     assert found[0][0].shape == (2, 7, 4)
@@ -27,20 +27,20 @@ def test_parts_change_no_value_and_no_gradient(monkeypatch):
 def test_candidates_belong_to_their_own_states(monkeypatch):
     torch.manual_seed(0)
     actor = DiffusionPolicy(2, 3, DiffusionConfig())
-    monkeypatch.setattr(actor, "sample", lambda condition: condition[:, :2])
+    monkeypatch.setattr(actor, "sample", lambda condition, rng: condition[:, :2])
     monkeypatch.setattr(offpolicy, "CACHED", 9)
-    seen = torch.randn(7, 3)
-    drawn = offpolicy.candidates(actor, seen, 4)
-    torch.testing.assert_close(drawn, seen[:, None, :2].expand(-1, 4, -1))
+    norm_obs = torch.randn(7, 3)
+    drawn = offpolicy.candidates(actor, norm_obs, 4)
+    torch.testing.assert_close(drawn, norm_obs[:, None, :2].expand(-1, 4, -1))
 
 
-def test_told_samples_ask_for_every_mode_equally_often():
+def test_commanded_samples_ask_for_every_mode_equally_often():
     class Obedient:
         num_modes = 4
 
         def act(self, obs, explore=False, mode=None):
             return torch.zeros(len(obs), 2) if mode is None else bandit.PEAKS[mode]
 
-    told = bandit.measure(bandit.samples(Obedient(), told=True))
-    assert [told[f"mode_{k}"] for k in range(4)] == [0.25] * 4
+    commanded = bandit.measure(bandit.samples(Obedient(), commanded=True))
+    assert [commanded[f"mode_{k}"] for k in range(4)] == [0.25] * 4
     assert bandit.measure(bandit.samples(Obedient()))["in_mode"] == 0, "without a command: none"

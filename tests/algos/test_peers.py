@@ -14,7 +14,7 @@ from bench.configuration import resolve, understand
 
 ROWS, STEPS = 64, 6
 SPEC = Spec(
-    obs_dim=3, act_dim=1, num_envs=1, horizon=200, position=None, max_return=None, seed=0
+    obs_dim=3, act_dim=1, num_envs=1, horizon=200, position_dim=0, max_return=None, seed=0
 )  # fmt: skip
 
 
@@ -37,10 +37,10 @@ def linear_layers(module):
 @torch.no_grad()
 def hand_over(ours, theirs):
     """Give Stable-Baselines3's TD3 the networks of this suite's."""
-    for mine, other in ((ours.actor, theirs.actor), (ours.slow_actor, theirs.actor_target)):
+    for mine, other in ((ours.actor, theirs.actor), (ours.target_actor, theirs.actor_target)):
         for layer, copy in zip(linear_layers(mine), linear_layers(other.mu), strict=True):
             copy.load_state_dict(layer.state_dict())
-    for mine, other in ((ours.critic, theirs.critic), (ours.slow_critic, theirs.critic_target)):
+    for mine, other in ((ours.critic, theirs.critic), (ours.target_critic, theirs.critic_target)):
         for head, network in enumerate(other.q_networks):
             first, *later = linear_layers(network)
             first.weight.copy_(torch.cat([mine.obs_layer.weight[head], mine.act_weight[head]]).T)
@@ -63,9 +63,9 @@ def test_td3_takes_the_steps_of_stable_baselines3(monkeypatch):
     start = ours.actor(batch(0).obs).clone()
     for step in range(STEPS):
         data = batch(step)
-        monkeypatch.setattr(ours.experience, "sample", lambda data=data: {
-            "seen": data.obs, "seen_after": data.after, "action": data.action,
-            "gain": data.reward, "discount": settings.gamma * ~data.terminated,
+        monkeypatch.setattr(ours, "sample", lambda data=data: {
+            "norm_obs": data.obs, "norm_bootstrap_obs": data.after, "action": data.action,
+            "n_step_reward": data.reward, "discount": settings.gamma * ~data.terminated,
         })  # fmt: skip
         monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, data=data, **__:
             SimpleNamespace(
@@ -81,6 +81,6 @@ def test_td3_takes_the_steps_of_stable_baselines3(monkeypatch):
     close = {"rtol": 1e-4, "atol": 1e-5}
     torch.testing.assert_close(value, theirs_value, **close)
     torch.testing.assert_close(ours.actor(data.obs).tanh(), theirs.actor(data.obs), **close)
-    slow = ours.slow_actor(data.obs).tanh()
+    slow = ours.target_actor(data.obs).tanh()
     torch.testing.assert_close(slow, theirs.actor_target(data.obs), **close)
     assert (ours.actor(batch(0).obs) - start).abs().max() > 1e-3, "the actor has moved"

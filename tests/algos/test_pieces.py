@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench.algos.clustering import distances, erase_loops, match, partition, summarize
-from bench.algos.critics import CriticConfig, TwinCritic, inherit
-from bench.algos.diffusion import DiffusionConfig, DiffusionPolicy
-from bench.algos.modes import Modes, ModesConfig
-from bench.algos.networks import RunningNorm
-from bench.algos.replay import Episodes
+from bench.algos.common.critics import CriticConfig, TwinCritic, inherit
+from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy
+from bench.algos.common.networks import RunningNorm
+from bench.algos.ddiffpg.clustering import distances, erase_loops, match, partition, summarize
+from bench.algos.ddiffpg.episodes import Episodes
+from bench.algos.ddiffpg.modes import Modes, ModesConfig
 from bench.api import Spec, Transition
 
-SPEC = Spec(obs_dim=4, act_dim=2, num_envs=2, horizon=5, position=slice(0, 2), max_return=10.0,
+SPEC = Spec(obs_dim=4, act_dim=2, num_envs=2, horizon=5, position_dim=2, max_return=10.0,
             seed=0)  # fmt: skip
 
 
@@ -144,6 +144,7 @@ def play(episodes: Episodes, length: int, ends: str, env: int = 0, at: float = 0
         done = episodes.append(Transition(
             obs, torch.zeros(2, 2), reward, after,
             flag & (ends == "success"), flag & (ends == "timeout"), flag & (ends == "success"),
+            obs[:, :2], after[:, :2],
         ))  # fmt: skip
         episodes.length[1 - env] = 0  # the other environment does not count here
     assert done is not None and done.tolist() == [env]

@@ -1,11 +1,15 @@
 """The bandit's command: what it writes, keeps and refuses."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-import bench.algos
 from bench.__main__ import main
 from bench.commands import bandit
+from bench.rollout import Rollout
+from bench.tasks import make_task
+from bench.tasks.bandit import CASES
 
 
 def test_a_result_replaces_its_own_kind_alone(tmp_path):
@@ -21,11 +25,10 @@ def test_a_result_replaces_its_own_kind_alone(tmp_path):
 
 
 def test_settings_can_be_changed():
-    bench.algos.discover()
-    entry = bench.algos.registry["dipo"]
-    changed = bandit.settings(entry, ["algo.actor.steps=3", "algo.actor.hidden=[8]", "algo.ema=1"])
+    changes = ["algo.actor.steps=3", "algo.actor.hidden=[8]", "algo.ema=1"]
+    changed = bandit.settings("dipo", changes).algo
     assert (changed.actor.steps, changed.actor.hidden, changed.ema) == (3, [8], 1.0)
-    assert changed.actor.activation == bandit.settings(entry).actor.activation == "mish"
+    assert changed.actor.activation == bandit.settings("dipo").algo.actor.activation == "mish"
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,26 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, capsys, wo
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_the_exact_values_are_the_tasks_rewards(case):
+    action = 2 * torch.rand(64, 2, generator=torch.Generator().manual_seed(0)) - 1
+    step = Rollout(make_task("bandit", case=case).make(64, 0)).step(action.numpy())
+    heights, _ = CASES[case]
+    assert np.allclose(step.reward, bandit.height(action, heights), atol=1e-6)
+    modes = bandit.measure(action)
+    assert [episode.success for episode in step.ended] == (step.success.tolist())
+    for k in range(4):
+        share = np.mean([episode.mode == k for episode in step.ended])
+        assert modes[f"mode_{k}"] == pytest.approx(share, abs=1e-3)
+
+
+def test_exact_values_reach_the_ascent_and_their_target_networks():
+    algo = bandit.train("dipo", "unequal", 1)
+    assert algo.critic.exact is not None and algo.target_critic.exact is not None
+    action = algo.improve(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))[0]
+    assert bandit.height(action, (1.0, 0.9, 0.8, 0.7)) > bandit.height(
+        torch.tensor([[0.5, 0.5]]), (1.0, 0.9, 0.8, 0.7)
+    )
+    assert bandit.train("dipo", "unequal", 1, exact=False).critic.exact is None
