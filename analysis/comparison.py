@@ -1,10 +1,12 @@
-"""Figures and tables over tasks and seeds: aggregates, profiles, improvement, sample efficiency.
+"""Figures and tables over tasks and seeds: aggregates, profiles, improvement, ablations.
 
 They are made per scope: the tasks of one family, or all, run with one budget. Budgets never mix.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.analysis import stats
-from bench.analysis.load import final_scores, finished
-from bench.analysis.style import INK, PROTOCOLS, algo_colors, algo_markers, new_figure
+from bench.analysis.catalogue import figure
+from bench.analysis.load import RunRecord, final_scores, finished
+from bench.analysis.metrics import METRICS
+from bench.analysis.style import INK, algo_colors, algo_markers, new_figure
 
 AGGREGATES = {
     "IQM": stats.iqm,
@@ -23,6 +27,10 @@ AGGREGATES = {
     "optimality gap": stats.optimality_gap,
 }
 ACTING = ("sampled", "commanded")  # the two protocols that the headline shows
+SHARE = {  # of the modes that is solved, by protocol: never judged on the episodes it is chosen by
+    "sampled": "solved_modes",
+    "commanded": "command_coverage",
+}
 
 
 @dataclass(frozen=True)
@@ -111,36 +119,37 @@ def left_out(scope: Scope, metric: str = "solved_modes") -> list[str]:
 
 
 def points(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return mean success and mode coverage over tasks with intervals, by algorithm and protocol.
+    """Return mean success and share of modes over tasks with intervals, by algorithm and protocol.
 
-    Both protocols are averaged over the same tasks.
+    Both protocols are averaged over the same tasks (see `SHARE`).
 
-    Columns: algo, protocol, tasks, seeds and for both metrics x: x, x_low, x_high (NaN for one
-    seed).
+    Columns: algo, protocol, tasks, seeds and for both x of modes, success: x, x_low, x_high (NaN
+    for one seed).
     """
     rows, rng = [], np.random.default_rng(0)
-    shared, _ = matrices(frame, "mode_coverage")
+    shared, _ = matrices(frame, SHARE["sampled"])
     frame = frame[frame["task"].isin(shared)]
     for protocol in ACTING:
-        tasks, coverage = matrices(frame, "mode_coverage", protocol)
+        tasks, modes = matrices(frame, SHARE[protocol], protocol)
         _, success = matrices(frame, "success", protocol)
-        for algo in coverage if tasks == shared else ():
+        for algo in modes if tasks == shared else ():
             row = {"algo": algo, "protocol": protocol, "tasks": len(tasks),
                    "seeds": len(success[algo])}  # fmt: skip
-            for metric, scores in (("mode_coverage", coverage), ("success", success)):
+            for name, scores in (("modes", modes), ("success", success)):
                 ends = stats.interval(scores[algo], stats.mean, rng=rng)
                 low, high = ends or (np.nan, np.nan)
-                row |= {metric: float(stats.mean(scores[algo])), f"{metric}_low": low,
-                        f"{metric}_high": high}  # fmt: skip
+                row |= {name: float(stats.mean(scores[algo])), f"{name}_low": low,
+                        f"{name}_high": high}  # fmt: skip
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def headline(found: list[Scope]) -> Figure | None:
-    """Return success against mode coverage, averaged over tasks, with 95 % intervals.
+@figure("report", "headline", "Success against solved modes", 1)
+def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
+    """Return success against the share of modes solved, averaged over tasks, with 95 % intervals.
 
-    One panel per scope. Filled: as the policy acts by itself. Hollow: each of its modes commanded
-    in turn.
+    One panel per scope. Filled: as the policy acts by itself (solved modes). Hollow: each of its
+    modes commanded in turn (command coverage).
     """
     shown = [(scope, points(scope.frame)) for scope in found]
     shown = [(scope, table) for scope, table in shown if len(table)]
@@ -150,15 +159,15 @@ def headline(found: list[Scope]) -> Figure | None:
     colors, marks = algo_colors(algos), algo_markers(algos)
     columns = 2 if len(shown) == 4 else min(len(shown), 3)
     rows = -(-len(shown) // columns)
-    figure = new_figure(3.5 * columns + 0.4, 3.3 * rows + 0.25 * -(-len(algos) // 6))
-    grid = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True))
+    drawn = new_figure(3.5 * columns + 0.4, 3.3 * rows + 0.25 * -(-len(algos) // 6))
+    grid = np.ravel(drawn.subplots(rows, columns, sharex=True, sharey=True))
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
     for axes, (scope, table) in zip(grid, shown, strict=False):
         for row in table.to_dict("records"):
             color, hollow = colors[row["algo"]], row["protocol"] == "commanded"
-            at = row["mode_coverage"], row["success"]
-            for k, metric in enumerate(("mode_coverage", "success")):
+            at = row["modes"], row["success"]
+            for k, metric in enumerate(("modes", "success")):
                 ends = [row[f"{metric}_low"], row[f"{metric}_high"]]
                 across = [at[1 - k]] * 2
                 axes.plot(*((ends, across) if k == 0 else (across, ends)), color=color, lw=1.1,
@@ -168,30 +177,40 @@ def headline(found: list[Scope]) -> Figure | None:
         count = int(table["tasks"].max())
         axes.set_title(f"{scope.name} ({count} task{'s' * (count > 1)})")
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-        axes.set(xlabel="mode coverage", ylabel="success rate")
+        axes.set(xlabel="share of the modes that is solved", ylabel="success rate")
         axes.tick_params(labelbottom=True)  # also where the row below is shorter
         axes.grid(alpha=0.25)
     named = [Line2D([], [], color=colors[a], marker=marks[a], ls="", ms=7, label=a) for a in algos]
     seen = {protocol for _, table in shown for protocol in table["protocol"]}
     kinds = [
-        Line2D([], [], color=INK, marker="o", ls="", ms=7, label=protocol, mfc=face)
+        Line2D(
+            [],
+            [],
+            color=INK,
+            marker="o",
+            ls="",
+            ms=7,
+            label=f"{protocol}: {METRICS[SHARE[protocol]].label}",
+            mfc=face,
+        )
         for protocol, face in zip(ACTING, (INK, "white"), strict=True)
         if protocol in seen
-    ]
-    figure.legend(handles=named + kinds, loc="outside lower center", ncols=6)
-    return figure
+    ]  # fmt: skip
+    drawn.legend(handles=named + kinds, loc="outside lower center", ncols=6)
+    return drawn
 
 
+@figure("scope", "aggregates", "Solved modes", 1)
 def aggregates(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
     """Return IQM, mean, median and optimality gap of a metric with 95 % intervals."""
     tasks, scores = matrices(frame, metric)
     if not tasks:
         return None
     algos, colors = list(scores), algo_colors(scores)
-    figure = new_figure(9.5, 0.3 * len(algos) + 1.0)
+    drawn = new_figure(9.5, 0.3 * len(algos) + 1.0)
     rng = np.random.default_rng(0)
     for axes, (name, statistic) in zip(
-        figure.subplots(1, len(AGGREGATES), sharey=True), AGGREGATES.items(), strict=True
+        drawn.subplots(1, len(AGGREGATES), sharey=True), AGGREGATES.items(), strict=True
     ):
         for place, algo in enumerate(algos):
             centre = float(statistic(scores[algo]))
@@ -204,8 +223,8 @@ def aggregates(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | No
         axes.set_ylim(len(algos) - 0.5, -0.5)
         axes.set_xlim(-0.03, 1.03)
         axes.grid(axis="x", alpha=0.25)
-    figure.supxlabel(f"{metric.replace('_', ' ')}, {len(tasks)} tasks", fontsize=8.5)
-    return figure
+    drawn.supxlabel(f"{METRICS[metric].label}, {len(tasks)} tasks", fontsize=8.5)
+    return drawn
 
 
 def aggregate_table(found: list[Scope], metric: str = "solved_modes") -> pd.DataFrame:
@@ -217,7 +236,7 @@ def aggregate_table(found: list[Scope], metric: str = "solved_modes") -> pd.Data
             row: dict[str, str] = {
                 "tasks": scope.name,
                 "algorithm": algo,
-                "metric": metric.replace("_", " "),
+                "metric": METRICS[metric].label,
             }
             for name, statistic in AGGREGATES.items():
                 ends = stats.interval(own, statistic, rng=rng)
@@ -227,32 +246,54 @@ def aggregate_table(found: list[Scope], metric: str = "solved_modes") -> pd.Data
     return pd.DataFrame(rows)
 
 
+@figure("scope", "profiles", "Performance profiles", 3)
 def profiles(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
     """Return performance profiles: the share of runs above every threshold, with intervals."""
     tasks, scores = matrices(frame, metric)
     if not tasks:
         return None
-    figure = new_figure(5.6, 2.9)
-    axes, thresholds = figure.subplots(), np.linspace(0, 1, 101)
+    drawn = new_figure(5.6, 2.9)
+    axes, thresholds = drawn.subplots(), np.linspace(0, 1, 101)
     colors, rng = algo_colors(scores), np.random.default_rng(0)
     for algo, own in scores.items():
         axes.plot(thresholds, stats.performance_profile(own, thresholds), color=colors[algo],
                   lw=1.8, label=algo)  # fmt: skip
         if len(own) > 1:
-            drawn = stats.performance_profile_draws(own, thresholds, rng=rng)
-            low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+            draws = stats.performance_profile_draws(own, thresholds, rng=rng)
+            low, high = np.quantile(draws, [0.025, 0.975], axis=0)
             axes.fill_between(thresholds, low, high, color=colors[algo], alpha=0.15, lw=0)
-    axes.set(xlabel=metric.replace("_", " "), ylabel="share of runs above", xlim=(0, 1),
+    axes.set(xlabel=METRICS[metric].label, ylabel="share of runs above", xlim=(0, 1),
              ylim=(-0.02, 1.02))  # fmt: skip
     axes.grid(alpha=0.25)
-    figure.legend(fontsize=7.5, loc="outside right upper")
-    return figure
+    drawn.legend(fontsize=7.5, loc="outside right upper")
+    return drawn
 
 
 def improvement(frame: pd.DataFrame, metric: str = "solved_modes") -> pd.DataFrame:
     """Return P(row's algorithm scores higher than column's), averaged over tasks."""
     _, scores = matrices(frame, metric)
     return pd.DataFrame(stats.improvements(scores), index=list(scores), columns=list(scores))
+
+
+def tests_table(found: list[Scope], metric: str = "solved_modes") -> pd.DataFrame:
+    """Return a permutation test of every two algorithms, corrected by Holm within a scope."""
+    rows, rng = [], np.random.default_rng(0)
+    for scope in found:
+        tasks, scores = matrices(scope.frame, metric)
+        pairs = list(itertools.combinations(scores, 2))
+        pairs = [(a, b) for a, b in pairs if min(len(scores[a]), len(scores[b])) > 1]
+        if not pairs:
+            continue
+        raw = np.array([stats.permutation_test(scores[a], scores[b], rng=rng) for a, b in pairs])
+        for (one, other), p, corrected in zip(pairs, raw, stats.holm(raw), strict=True):
+            gap = float(scores[one].mean() - scores[other].mean())
+            rows.append({
+                "tasks": scope.name, "algorithm": one, "against": other,
+                f"difference in {METRICS[metric].label}": f"{gap:+.2f}", "p": f"{p:.3f}",
+                "p, Holm": f"{corrected:.3f}", "seeds": f"{len(scores[one])}, {len(scores[other])}",
+                "number of tasks": str(len(tasks)),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def improvement_table(found: list[Scope], metric: str = "solved_modes") -> pd.DataFrame:
@@ -273,13 +314,14 @@ def improvement_table(found: list[Scope], metric: str = "solved_modes") -> pd.Da
     return pd.DataFrame(rows).fillna("")
 
 
+@figure("scope", "improvement", "Probability of improvement", 4)
 def improvement_map(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
     """Return the matrix of probabilities of improvement as a heat map."""
     table = improvement(frame, metric)
     if len(table) < 2:
         return None
-    figure = new_figure(0.75 * len(table) + 2.0, 0.5 * len(table) + 1.5)
-    axes = figure.subplots()
+    drawn = new_figure(0.75 * len(table) + 2.0, 0.5 * len(table) + 1.5)
+    axes = drawn.subplots()
     values = table.to_numpy(float)
     axes.imshow(values, cmap="RdBu", vmin=0, vmax=1)
     for i in range(len(table)):
@@ -290,74 +332,45 @@ def improvement_map(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=color)
     axes.set_xticks(range(len(table)), table.columns, rotation=45, ha="right")
     axes.set_yticks(range(len(table)), table.index)
-    axes.set_title(f"P(row > column), {metric.replace('_', ' ')}")
-    return figure
+    axes.set_title(f"P(row > column), {METRICS[metric].label}")
+    return drawn
 
 
-def training(
-    frame: pd.DataFrame, algo: str, metric: str, protocol: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return an algorithm's scores in the course of training, on every task alike.
+def ablation(frame: pd.DataFrame, order: Sequence[str], labels: Sequence[str]) -> Figure:
+    """Return experiments of one task, one row each: per-seed dots, mean and 95 % interval.
 
-    Tasks are given different numbers of env steps, so that scores are aligned by the share of them
-    that is spent; between two evaluations the earlier one counts. Before the first mode is known
-    nothing can be commanded, so nothing is solved on command: those scores are 0.
+    A run that found no mode to command counts as 0 on command.
 
     Args:
-        frame: evaluations of finished runs.
-        algo: whose.
-        metric: column of it, 0 where nothing is solved.
-        protocol: sampled | commanded.
-
-    Returns:
-        Shares (P,) of a task's env steps, and scores (seeds, tasks, P), seeds cut to the fewest
-        that a task has; both empty if the algorithm was never evaluated so.
+        frame: of `load_results`.
+        order: experiment names from top to bottom.
+        labels: what to call them.
     """
-    own = frame[frame["algo"] == algo]
-    own = own.assign(share=own["env_steps"] / own.groupby("task")["env_steps"].transform("max"))
-    if protocol not in set(own["protocol"]):
-        return np.empty(0), np.empty((0, 0, 0))
-    run = ["task", "seed"]
-    evaluated = own.pivot_table(index="share", columns=run, values="success").notna()
-    wide = own[own["protocol"] == protocol].pivot_table(index="share", columns=run, values=metric)
-    wide = wide.reindex_like(evaluated).fillna(0.0).where(evaluated).ffill().dropna()
-    tasks = sorted(set(wide.columns.get_level_values(0)))
-    seeds = min(wide[task].shape[1] for task in tasks)
-    return wide.index.to_numpy(), np.stack(
-        [wide[task].to_numpy()[:, :seeds].T for task in tasks], axis=1
-    )
-
-
-def efficiency(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
-    """Return sample efficiency: IQM over tasks and seeds in the course of training, 95 % intervals.
-
-    Against env steps, or the share of each task's env steps where tasks differ in these.
-    """
-    tasks, scores = matrices(frame, metric)
-    if not tasks:
-        return None
-    frame = frame[frame["task"].isin(tasks)]
-    lengths = frame.groupby("task")["env_steps"].max()
-    alike = lengths.nunique() == 1
-    unit = lengths.iloc[0] / 1e6 if alike else 1.0
-    figure = new_figure(5.6, 2.9)
-    axes, colors, rng = figure.subplots(), algo_colors(scores), np.random.default_rng(0)
-    drawn = set()
-    for algo in scores:
-        for protocol in ACTING:
-            at, curves = training(frame, algo, metric, protocol)
-            if not len(at):
+    columns = [("commanded", "command_coverage", "command coverage"),
+               ("commanded", "command_success", "command success"),
+               ("sampled", "success", "success, sampled"),
+               ("sampled", "effective_modes", "effective modes, sampled")]  # fmt: skip
+    scores = final_scores(frame)
+    drawn = new_figure(10, 0.36 * len(order) + 1.0)
+    rng = np.random.default_rng(0)
+    for axes, (protocol, metric, title) in zip(
+        drawn.subplots(1, len(columns), sharey=True), columns, strict=True
+    ):
+        for place, name in enumerate(order):
+            own = scores[scores["experiment"] == name].set_index("seed")
+            chosen = own.loc[own["protocol"] == protocol, metric]
+            values = chosen.reindex(own.index.unique()).fillna(0).to_numpy()
+            if not len(values):
                 continue
-            drawn.add(protocol)
-            centre, ends = stats.sample_efficiency(curves, rng=rng, draws=500)
-            axes.plot(at * unit, centre, color=colors[algo], lw=1.8, ls=PROTOCOLS[protocol])
+            axes.plot(values, np.full(len(values), place), "o", ms=4, color="#0173b2", alpha=0.45,
+                      clip_on=False)  # fmt: skip
+            ends = stats.interval(values[:, None], stats.mean, rng=rng)
             if ends:
-                axes.fill_between(at * unit, *ends, color=colors[algo], alpha=0.15, lw=0)
-    axes.set(xlabel="env steps (million)" if alike else "share of each task's env steps",
-             ylabel=f"{metric.replace('_', ' ')}, IQM", ylim=(-0.02, 1.02))  # fmt: skip
-    axes.grid(alpha=0.25)
-    named = [Line2D([], [], color=colors[algo], lw=2, label=algo) for algo in scores]
-    dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p)
-              for p in ACTING if p in drawn]  # fmt: skip
-    figure.legend(handles=named + dashes, loc="outside right upper", fontsize=7.5)
-    return figure
+                axes.plot(ends, [place, place], color="#0173b2", lw=1.6)
+            axes.plot(values.mean(), place, "D", ms=6, color="#0173b2", clip_on=False)
+        axes.set_title(title)
+        axes.grid(axis="x", alpha=0.25)
+        axes.set_yticks(range(len(order)), labels)
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.set_xlim(left=-0.03, right=None if metric == "effective_modes" else 1.03)
+    return drawn

@@ -1,4 +1,4 @@
-"""From run directories to tables. Damaged or foreign files are named and passed over."""
+"""From run directories to tables. Damaged or foreign files are named and skipped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +54,22 @@ class RunRecord:
         except (OSError, ValueError, LookupError, TypeError):
             return known
 
+    def evaluations(self, group: np.ndarray) -> metrics.Evaluations:
+        """Return the episodes as evaluations, by the number (E,) of the one that each is of."""
+        own = self.episodes
+        mode, unknown = own["mode"].to_numpy(), np.full(len(own), np.nan)
+        routes = np.array(self.facts["task_info"].get("routes") or [], float)
+        detours = unknown
+        if "distance" in own and len(routes):
+            shortest = np.where(
+                (mode >= 0) & (mode < len(routes)), routes[mode % len(routes)], np.nan
+            )
+            detours = own["distance"].to_numpy(float) / shortest
+        return metrics.Evaluations(
+            group, mode, own["success"].eq(True).to_numpy(), own["return"].to_numpy(float),
+            own["length"].to_numpy(float), own["commanded"].to_numpy(), len(self.modes), detours,
+        )  # fmt: skip
+
     def last(self, protocol: str) -> pd.DataFrame:
         """Return the episodes of the last evaluation by a protocol."""
         if self.episodes.empty:
@@ -61,8 +77,33 @@ class RunRecord:
         chosen = self.episodes[self.episodes["protocol"] == protocol]
         return chosen[chosen["env_steps"] == chosen["env_steps"].max()]
 
+    def found(self, protocol: str) -> pd.DataFrame:
+        """Return whether each mode was found in each evaluation: env steps x modes, bool."""
+        if self.episodes.empty:
+            return pd.DataFrame(columns=self.modes, dtype=bool)
+        chosen = (self.episodes["protocol"] == protocol).to_numpy()
+        at, group = np.unique(self.episodes["env_steps"].to_numpy()[chosen], return_inverse=True)
+        if not len(at):
+            return pd.DataFrame(columns=self.modes, dtype=bool)
+        own = replace(self, episodes=self.episodes[chosen])
+        return pd.DataFrame(metrics.found(own.evaluations(group)), index=at, columns=self.modes)
+
+    def has_paths(self, protocol: str) -> bool:
+        """Say whether the paths of the last evaluation by a protocol are recorded."""
+        rows = self.last(protocol).index
+        if not len(rows) or not (self.path / "paths.npz").exists():
+            return False
+        try:
+            return any(len(path) for path in self.paths(rows))
+        except ValueError:
+            return True  # the figure says what is wrong
+
     def paths(self, rows: pd.Index) -> list[np.ndarray]:
-        """Return the paths (T, P) in m of episodes, by their row numbers."""
+        """Return the paths (T, P) in m of episodes, by their row numbers.
+
+        A path that the record no longer has is empty: committed records keep those of the last
+        evaluations alone.
+        """
         with arrays(self.path / "paths.npz") as stored:
             points, offsets, scale = stored["points"], stored["offsets"], float(stored["scale"])
             if len(rows) and max(rows) + 1 >= len(offsets):
@@ -94,7 +135,7 @@ def read_runs(results: str | Path) -> list[RunRecord]:
         try:
             return read_run(place)
         except (OSError, ValueError, TypeError, LookupError) as error:
-            return f"passed over {place}: {error}"
+            return f"skipped {place}: {error}"
 
     with ThreadPoolExecutor(READERS) as pool:
         tried = list(pool.map(attempt, sorted(Path(results).rglob("run.json"))))
@@ -119,7 +160,7 @@ def without_copies(runs: list[RunRecord]) -> list[RunRecord]:
     for run in sorted(runs, key=rank):
         first = kept.setdefault(names(run), run)
         if first is not run:
-            text = f"passed over {run.path}: its names and seed are those of {first.path}"
+            text = f"skipped {run.path}: its names and seed are those of {first.path}"
             warnings.warn(text, stacklevel=3)
     return [run for run in runs if kept[names(run)] is run]
 
@@ -161,7 +202,7 @@ def load_results(results: str | Path) -> pd.DataFrame:
 
     Columns: experiment, task, family, algo, seed, budget, preset, status, mujoco,
     target_env_steps, minutes, env_steps, protocol, num_modes and the metrics of
-    `metrics.evaluation`. Unfinished runs are included.
+    `metrics.METRICS`. Unfinished runs are included.
     """
     return table(read_runs(results))
 
@@ -182,11 +223,7 @@ def table(runs: list[RunRecord]) -> pd.DataFrame:
         codes, protocols = pd.factorize(own["protocol"], sort=True)
         key = own["env_steps"].to_numpy(np.int64) * len(protocols) + codes
         keys, group = np.unique(key, return_inverse=True)
-        scores = metrics.evaluations(
-            group, own["mode"].to_numpy(), own["success"].eq(True).to_numpy(),
-            own["return"].to_numpy(float), own["length"].to_numpy(float),
-            own["commanded"].to_numpy(), num_modes,
-        )  # fmt: skip
+        scores = metrics.evaluations(run.evaluations(group))
         columns = {"env_steps": (keys // len(protocols)).tolist(),
                    "protocol": [protocols[i] for i in keys % len(protocols)]}  # fmt: skip
         columns |= {name: values.tolist() for name, values in scores.items()}
@@ -245,3 +282,28 @@ def refusals(frame: pd.DataFrame) -> list[str]:
             found.append(f"{task}: last evaluations differ in env_steps: "
                          f"{ends.min():,} to {ends.max():,}")  # fmt: skip
     return found
+
+
+def median_run(runs: list[RunRecord], frame: pd.DataFrame, protocol: str) -> RunRecord:
+    """Return the run whose solved modes are the median of its seeds (the lower of two)."""
+    scores = final_scores(frame[frame["protocol"] == protocol]).set_index("seed")["solved_modes"]
+    known = [run for run in runs if run.facts["seed"] in scores.index]
+    ordered = sorted(known or runs, key=lambda run: float(scores.get(run.facts["seed"], 0.0)))
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def per_algo(runs: Sequence[RunRecord], frame: pd.DataFrame, protocol: str) -> list[RunRecord]:
+    """Return the median run of every algorithm."""
+    return [
+        median_run([r for r in runs if r.facts["algo"] == algo], frame[frame["algo"] == algo],
+                   protocol)
+        for algo in sorted({r.facts["algo"] for r in runs})
+    ]  # fmt: skip
+
+
+def by_two(
+    frame: pd.DataFrame, first: str, second: str
+) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """Return the parts of a frame by two columns of names, as pandas' groupby, but typed."""
+    parts = frame.groupby([first, second])
+    return [((str(key[0]), str(key[1])), part) for key, part in parts]  # type: ignore[index]

@@ -78,7 +78,7 @@ def first_drawn(
         try:
             figure = make(run)
         except UNREADABLE as error:
-            notes.append(f"passed over {error}")
+            notes.append(f"skipped {error}")
             continue
         if figure is not None:
             return figure

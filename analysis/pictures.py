@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.analysis.figures import draw_maze
+from bench.analysis.mazes import draw_maze
 from bench.analysis.style import FAILURE, MODES, new_figure
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ import jinja2
 import pandas as pd
 from joblib import Parallel, delayed
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.analysis import comparison, diversity, figures, stats, tables
+from bench.analysis import catalogue, comparison, stats, survival, tables
 from bench.analysis.load import (
     LAST,
     RunRecord,
@@ -33,33 +31,15 @@ from bench.analysis.load import (
     tell_apart,
 )
 from bench.analysis.load import table as evaluations
+from bench.analysis.metrics import METRICS
 from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, sheet
 from bench.analysis.style import algo_colors, algo_markers, palette
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
 HOVERED = {  # metrics that the page's own chart can show
-    "success": "success rate",
-    "solved_modes": "solved modes",
-    "mode_coverage": "mode coverage",
-    "effective_modes": "effective modes",
-    "mode_entropy": "mode entropy",
-    "control_success": "control success",
-    "reachable_modes": "modes reached on command",
-    "return": "return",
-    "coverage_return": "coverage × return",
-    "length": "episode length",
+    name: metric.label for name, metric in METRICS.items() if name != "episodes"
 }
-SCOPED: list[tuple[str, str, Callable[[pd.DataFrame], Figure | None]]] = [
-    ("aggregates", "Solved modes", comparison.aggregates),
-    ("efficiency", "Sample efficiency", comparison.efficiency),
-    ("profiles", "Performance profiles", comparison.profiles),
-    ("improvement", "Probability of improvement", comparison.improvement_map),
-]  # once per scope
-OF_ONE: list[tuple[str, str, Callable[[RunRecord], Figure | None]]] = [
-    ("values", "Q-functions", diversity.value_maps),
-    ("clusters", "Clusters", diversity.cluster_tree),
-]  # of one run
 SYMBOLS = dict(zip("osD^vP*Xp<>h", (
     "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x", "pentagon",
     "triangle-left", "triangle-right", "hexagon",
@@ -94,7 +74,7 @@ def write(
         and (tasks is None or run.facts["task"] in tasks)
         and (algos is None or run.facts["algo"] in algos)
     ]  # fmt: skip
-    notes = [str(w.message) for w in caught if "passed over" in str(w.message)]
+    notes = [str(w.message) for w in caught if "skipped" in str(w.message)]
     if not runs:
         raise ValueError("; ".join([f"no runs below {results}", *notes]))
     runs = tell_apart(runs)
@@ -103,8 +83,8 @@ def write(
     notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
     page: dict[str, Any] = {
         "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "null",
-        "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "manifest": manifest(runs),
-        "command": command(results, out, experiments, tasks, algos),
+        "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": [],
+        "manifest": manifest(runs), "command": command(results, out, experiments, tasks, algos),
     }  # fmt: skip
     frame = evaluations(runs)
     if not frame.empty:
@@ -179,25 +159,29 @@ def overview(
     """Return the figures and tables over all tasks, also written as files."""
     found = comparison.scopes(frame)
     notes += comparison.mixed_budgets(frame)
-    jobs = [Job("headline", "Success against mode coverage", lambda: comparison.headline(found))]
+    done = [run for run in runs if run.facts["status"] == "done"]
+    jobs = [
+        Job(entry.name, entry.title, partial(entry.make, done, found))
+        for entry in catalogue.figures("report")
+    ]
     for place, scope in enumerate(found):
         notes += comparison.left_out(scope)
         tail = f"-{slug(scope.name)}" if place else ""
-        for name, title, make in SCOPED:
-            part = partial(make, scope.frame)
-            jobs.append(Job(f"{name}{tail}", f"{title}: {scope.name}", part))
-    done = [run for run in runs if run.facts["status"] == "done"]
-    jobs.append(Job("speed", "Time", lambda: diversity.speed(done)))
+        jobs += [
+            Job(f"{e.name}{tail}", f"{e.title}: {scope.name}", partial(e.make, scope.frame))
+            for e in catalogue.figures("scope")
+        ]
     pictures = draw_all(jobs, out, [str(run.path) for run in done], notes)
     made = [
         ("table", "Results", tables.result_table(frame)),
         ("aggregates", "Solved modes, averaged", comparison.aggregate_table(found)),
         ("improvement", "Probability of improvement", comparison.improvement_table(found)),
-        ("survival", "Modes: when first found, whether lost", diversity.survival_table(done)),
+        ("tests", "Permutation tests over seeds", comparison.tests_table(found)),
+        ("survival", "Modes: when first found, whether lost", survival.survival_table(done)),
         ("settings", "Settings: what was held equal", tables.settings_table(done)),
     ]
     sheets = [sheet(table, out / name, title) for name, title, table in made if len(table)]
-    return {"sheets": sheets, "overview": pictures}
+    return {"sheets": sheets, "overview": pictures, "matrix": tables.matrix(frame)}
 
 
 def slug(name: str) -> str:
@@ -214,27 +198,17 @@ def block(
     algos: list[str],
 ) -> tuple[list[Picture], list[str]]:
     """Return one task's figures, and which could not be drawn; what records lack is left out."""
-    jobs: list[Job] = []
-    maze = any(run.facts["task_info"].get("layout") for run in runs)
-    if maze:
-        jobs.append(Job("paths", "Paths of the last evaluation",
-                        lambda: figures.path_map(runs, frame)))  # fmt: skip
-    if not blocked:
-        jobs.append(Job("curves", "Over training", lambda: figures.curves(frame)))
-    jobs += [
-        Job("survival", "When modes were found, kept and lost",
-            lambda: diversity.survival(runs, frame)),
-        Job("modes", "Which modes the policy takes by itself", lambda: diversity.by_mode(runs)),
-        Job("control", "Commanded and obtained modes", lambda: diversity.control(runs, frame)),
-    ]  # fmt: skip
-    if maze and any((run.path / "exploration.npz").exists() for run in runs):
-        jobs.append(Job("exploration", "Where training went", lambda: figures.exploration(runs)))
+    jobs = [
+        Job(entry.name, entry.title, partial(entry.make, runs, frame))
+        for entry in catalogue.figures("task")
+        if not (entry.compares and blocked)
+    ]
     notes: list[str] = []
     for algo in sorted({run.facts["algo"] for run in runs}):
         own = [run for run in runs if run.facts["algo"] == algo]
-        for name, title, make in OF_ONE:
-            first = partial(first_drawn, make, own, notes)
-            jobs.append(Job(f"{name}-{slug(algo)}", f"{title} of {algo}", first, algo))
+        for entry in catalogue.figures("run"):
+            first = partial(first_drawn, entry.make, own, notes)
+            jobs.append(Job(f"{entry.name}-{slug(algo)}", f"{entry.title} of {algo}", first, algo))
     for job in jobs:
         job.name = f"{slug(task)}-{job.name}"
     with palette(algos):
@@ -311,12 +285,13 @@ def summary(frame: pd.DataFrame) -> Table:
         shown.caption = f"not compared: {', '.join(sorted(blocked))}; the page says why"
     homes = frame.groupby(["task", "algo"])["experiment"].transform("nunique")
     several = frame["algo"].isin(frame.loc[homes > 1, "algo"])
-    told = frame["algo"].where(~several, frame["algo"] + " (" + frame["experiment"] + ")")
-    result = tables.result_table(frame.assign(algo=told)[~frame["task"].isin(blocked)])
+    named = frame["algo"].where(~several, frame["algo"] + " (" + frame["experiment"] + ")")
+    result = tables.result_table(frame.assign(algo=named)[~frame["task"].isin(blocked)])
     if result.empty:
         return shown
-    columns = ["task", "algorithm", "protocol", "success", "mode coverage", "effective modes",
-               "control success", "seeds"]  # fmt: skip
+    metrics = ("success", "mode_coverage", "effective_modes", "command_coverage")
+    labels = [METRICS[name].label for name in metrics]
+    columns = ["task", "algorithm", "protocol", *labels, "seeds"]
     for column in columns:
         longest = max(map(len, column.split()))
         shown.add_column(column, overflow="fold", min_width=longest)

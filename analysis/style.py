@@ -78,11 +78,11 @@ def algo_markers(algos: Iterable[str]) -> dict[str, str]:
     return {a: MARKERS[i % len(MARKERS)] for a, i in places(algos).items()}
 
 
-def mode_color(mode: int, num_modes: int) -> object:
+def mode_color(mode: int, num_modes: int) -> str | tuple[float, float, float]:
     """Return the colour of a mode label."""
     if mode < 0:
         return FAILURE
-    return OTHER if mode >= num_modes else MODES[mode % len(MODES)]
+    return OTHER if mode >= num_modes else to_rgb(MODES[mode % len(MODES)])
 
 
 def new_figure(width: float, height: float) -> Plot:

@@ -9,21 +9,18 @@ import pandas as pd
 import yaml
 
 from bench.analysis import stats
+from bench.analysis.comparison import SHARE
 from bench.analysis.load import RunRecord, final_scores, finished
+from bench.analysis.metrics import METRICS
 
-COLUMNS = {
-    "success": "success",
-    "mode_coverage": "mode coverage",
-    "effective_modes": "effective modes",
-    "solved_modes": "solved modes",
-    "control_success": "control success",
-    "reachable_modes": "reachable modes",
-    "return": "return",
-}
+COLUMNS = (  # metrics of the long table
+    "success", "mode_coverage", "effective_modes", "solved_modes", "multi_goal_score",
+    "command_coverage", "command_information", "reachable_modes", "other", "detour", "return",
+)  # fmt: skip
 
 SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
     "algo.novelty.coef": "novelty bonus",
-    "algo.exploration.warmup": "random play (env steps)",
+    "algo.exploration.warmup": "random exploration (env steps)",
     "algo.critic.kind": "critic",
     "algo.critic.hidden": "critic layers",
     "algo.n_step": "n-step",
@@ -54,8 +51,8 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (task, algo, protocol), part in scores.groupby(["task", "algo", "protocol"]):
         row = {"task": task, "algorithm": algo, "protocol": protocol}
-        for metric, title in COLUMNS.items():
-            row[title] = cell(part[metric].dropna().to_numpy(), rng)
+        for metric in COLUMNS:
+            row[METRICS[metric].label] = cell(part[metric].dropna().to_numpy(), rng)
         row |= {
             "modes": f"{part['num_modes'].iloc[0]:.0f}",
             "seeds": str(len(part)),
@@ -64,6 +61,33 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
         }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def matrix(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the share of modes solved of every task and algorithm, sampled and commanded.
+
+    Returns:
+        A row per task: its name, number of modes and cells, one per algorithm in order: a mean or
+        None for either protocol of `SHARE`, and what to say of them.
+    """
+    done = finished(frame)
+    done = done[done["num_modes"] > 0] if len(done) else done
+    if done.empty:
+        return []
+    scores, rng = final_scores(done), np.random.default_rng(0)
+    rows = []
+    for task, part in scores.groupby("task"):
+        cells = []
+        for algo in sorted(frame["algo"].unique()):
+            own, shown = part[part["algo"] == algo], {}
+            for protocol, metric in SHARE.items():
+                values = own.loc[own["protocol"] == protocol, metric].dropna().to_numpy()
+                mean = float(values.mean()) if len(values) else None
+                said = f"{METRICS[metric].label} {cell(values, rng)}, {len(values)} seeds"
+                shown[protocol] = {"mean": mean, "said": said if len(values) else "not measured"}
+            cells.append({"algo": algo, **shown})
+        rows.append({"task": task, "modes": int(part["num_modes"].iloc[0]), "cells": cells})
+    return rows
 
 
 def settings_table(runs: list[RunRecord]) -> pd.DataFrame:

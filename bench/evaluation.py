@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from bench.api import Algorithm, Task
+from bench.found import MIN_COUNT, MIN_SHARE
 from bench.rollout import Episode, play_episodes
 from bench.seeding import EVALUATION, derive
 
@@ -140,6 +142,7 @@ def row(task: Task, episode: Episode) -> dict[str, Any]:
     return {
         "return": episode.total_reward,
         "length": episode.length,
+        "distance": float(np.linalg.norm(np.diff(episode.path[:, :3], axis=0), axis=1).sum()),
         "success": episode.success,
         "goal": episode.goal,
         "mode": episode.mode,
@@ -157,11 +160,14 @@ def mode_name(task: Task, mode: int) -> str:
 def summarise(rows: list[dict[str, Any]], num_modes: int) -> dict[str, float]:
     """Return the success and the modes found of one protocol's rows, for the progress display.
 
-    A mode is found where it has max(2, 5 % of the successes) episodes; the report computes the
-    same from the records.
+    The report computes the same from the records, by the same rule.
     """
     successes = sum(bool(row["success"]) for row in rows)
-    modes = [row["mode"] for row in rows if row["success"]]
-    needed = max(2, 0.05 * successes)
-    found = sum(modes.count(k) >= needed for k in range(num_modes))
-    return {"success": successes / len(rows), "modes_found": found}
+    tally = Counter((row["commanded"], row["mode"]) for row in rows)
+    asked = Counter(row["commanded"] for row in rows)
+    of = {command: successes if command == FREE else count for command, count in asked.items()}
+    found = {
+        mode for (command, mode), count in tally.items()
+        if 0 <= mode < num_modes and count >= max(MIN_COUNT, MIN_SHARE * of[command])
+    }  # fmt: skip
+    return {"success": successes / len(rows), "modes_found": len(found)}

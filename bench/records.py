@@ -25,6 +25,7 @@ COLUMNS = [
     "seed",
     "return",
     "length",
+    "distance",
     "success",
     "goal",
     "mode",

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from bench.__main__ import main as run
-from bench.analysis import figures, tables
+from bench.analysis import comparison, tables
 from bench.analysis.load import final_scores, finished, load_results
 from bench.configuration import as_dict, resolve, understand
 from bench.runner import flat
@@ -88,11 +88,12 @@ def draw(every: list[tuple[str, str, list[str]]]) -> None:
     last = every[-1][0]
     frame = frame.assign(experiment=frame["experiment"].replace(SUITE.name, last))
     shown = [row for row in every if row[0] in set(frame["experiment"])]
-    figure = figures.ablation(frame, [row[0] for row in shown], [row[1] for row in shown])
+    figure = comparison.ablation(frame, [row[0] for row in shown], [row[1] for row in shown])
     for suffix in ("png", "pdf"):
         figure.savefig(FOLDER / f"ablation.{suffix}", dpi=150)
     scores = final_scores(frame)
-    columns = ["success", "mode_coverage", "effective_modes", "control_success", "reachable_modes"]
+    columns = ["success", "mode_coverage", "effective_modes", "command_coverage",
+               "command_success", "reachable_modes"]  # fmt: skip
     means = scores.groupby(["experiment", "protocol"])[columns].mean().round(3)
     seeds = scores.groupby(["experiment", "protocol"])["seed"].nunique().rename("seeds")
     table = means.join(seeds).reset_index()

@@ -217,12 +217,12 @@ class DDiffPG(nn.Module):
         """Draw what new training episodes follow, (count,): 0 explores, k mode k-1, -1 nothing."""
         if self.num_modes == 0:
             return torch.zeros(count, dtype=torch.int64, device=self.device)
-        config, draw = self.config, {"device": self.device, "generator": self.rng}
-        chance = torch.rand(2, count, **draw)
+        config, device, rng = self.config, self.device, self.rng
+        chance = torch.rand(2, count, device=device, generator=rng)
         share = config.explore_share or 1 / (self.num_modes + 1)
         if 0 < config.explore_until <= self.exploration.steps:
             share = 0.0
-        mode = torch.randint(1, self.num_modes + 1, (count,), **draw)
+        mode = torch.randint(1, self.num_modes + 1, (count,), device=device, generator=rng)
         free = torch.where(chance[0] < config.command_share, mode, -1)
         return torch.where(chance[1] < share, 0, free)
 

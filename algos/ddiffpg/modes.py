@@ -144,8 +144,8 @@ class Modes:
         labels, counts = np.unique(self.labels[among], return_counts=True)
         crowd = among[self.labels[among] == labels[counts.argmax()]]
         if self.config.evict == "random":
-            draw = {"device": self.episodes.device, "generator": self.rng}
-            return int(crowd[int(torch.randint(len(crowd), (), **draw))])
+            which = torch.randint(len(crowd), (), device=self.episodes.device, generator=self.rng)
+            return int(crowd[int(which)])
         lengths = self.episodes.length[[self.slots[i] for i in crowd]]
         return int(crowd[int(lengths.argmax())])
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from test_report import make_run
 
-from bench.analysis import comparison, diversity, stats
+from bench.analysis import beliefs, comparison, control, stats, survival, training
 from bench.analysis.load import load_results, read_runs
+from bench.found import MIN_COUNT, MIN_SHARE
 
 
 def test_control_matrix_by_hand(tmp_path):
@@ -20,26 +21,43 @@ def test_control_matrix_by_hand(tmp_path):
     table.loc[where[5:10], "mode"] = 2
     table.to_parquet(place / "episodes.parquet")
     (run,) = read_runs(tmp_path)
-    np.testing.assert_allclose(diversity.control_matrix(run), [[1, 0, 0, 0], [0, 0.5, 0.25, 0.25]])
+    np.testing.assert_allclose(control.control_matrix(run), [[1, 0, 0, 0], [0, 0.5, 0.25, 0.25]])
 
 
-def test_a_mode_lives_from_found_to_lost():
+def test_a_mode_lives_until_two_evaluations_in_a_row_miss_it():
     at = np.array([10, 20, 30, 40, 50])
-    assert diversity.spans(np.array([0, 1, 1, 0, 1], bool), at) == [(20, 40), (50, 50)]
-    assert diversity.spans(np.zeros(5, bool), at) == []
-    assert diversity.spans(np.ones(5, bool), at) == [(10, 50)]
+    assert survival.spans(np.array([0, 1, 0, 1, 1], bool), at) == [(20, 50)]
+    assert survival.spans(np.array([1, 1, 0, 0, 1], bool), at) == [(10, 30), (50, 50)]
+    assert survival.spans(np.zeros(5, bool), at) == []
+    assert survival.spans(np.ones(5, bool), at) == [(10, 50)]
+    assert not survival.lost(np.array([1, 1, 1, 1, 0], bool))
+    assert survival.lost(np.array([0, 1, 1, 0, 0], bool)) and not survival.lost(np.zeros(5, bool))
 
 
-def test_presence_needs_two_episodes_and_a_share(tmp_path):
+def test_a_steady_share_is_seldom_called_lost():
+    rng, runs, at = np.random.default_rng(0), 2_000, np.arange(8)
+    count = rng.binomial(100, 0.05, (runs, 8))  # of 100 successes, as many as the rule asks for
+    present = count >= np.maximum(MIN_COUNT, MIN_SHARE * 100)
+    ever = [len(survival.spans(row, at)) > 1 or survival.lost(row) for row in present]
+    once = [(row[row.argmax() :] == 0).any() for row in present]
+    assert np.mean(ever) < 0.7 * np.mean(once)
+    count = rng.binomial(100, 0.07, (runs, 8))
+    present = count >= np.maximum(MIN_COUNT, MIN_SHARE * 100)
+    assert np.mean([survival.lost(row) for row in present]) < 0.1
+
+
+def test_presence_follows_the_one_rule(tmp_path):
     place = make_run(tmp_path, shares=(1.0, 0.0))
     table = pd.read_parquet(place / "episodes.parquet")
     late = table.index[(table["env_steps"] == 400) & (table["protocol"] == "sampled")]
     table.loc[late[:1], "mode"] = 1  # one episode is not enough
     table.to_parquet(place / "episodes.parquet")
     (run,) = read_runs(tmp_path)
-    free = diversity.presence(run, "sampled")
+    free = run.found("sampled")
     assert free["A1"].all() and not free["A2"].any()
-    assert diversity.presence(run, "commanded").to_numpy().all()
+    assert run.found("commanded").to_numpy().all()
+    frame = load_results(tmp_path).set_index(["env_steps", "protocol"])
+    assert frame.loc[(400, "sampled"), "modes_found"] == free.iloc[-1].sum() == 1
 
 
 def test_only_tasks_that_all_have_done_are_compared():
@@ -73,13 +91,13 @@ def test_training_aligns_tasks_by_their_share_of_env_steps():
                                        ("commanded", commanded, steps[1:]))
         for at, value in zip(when, values, strict=True)
     ])  # fmt: skip
-    shares, free = comparison.training(frame, "alpha", "solved_modes", "sampled")
+    shares, free = training.training(frame, "alpha", "solved_modes", "sampled")
     assert shares.tolist() == [0.5, 0.75, 1.0]  # before 0.5 the long task is unknown
     np.testing.assert_allclose(free, [[[0.1, 0.1, 0.3], [0.2, 0.4, 0.6]]])
-    shares, told = comparison.training(frame, "alpha", "solved_modes", "commanded")
+    shares, commanded = training.training(frame, "alpha", "solved_modes", "commanded")
     assert shares.tolist() == [0.5, 0.75, 1.0]
-    np.testing.assert_allclose(told, [[[0.0, 0.0, 0.8], [0.5, 0.7, 0.9]]])
-    assert len(comparison.training(frame, "beta", "solved_modes", "sampled")[0]) == 0
+    np.testing.assert_allclose(commanded, [[[0.0, 0.0, 0.8], [0.5, 0.7, 0.9]]])
+    assert len(training.training(frame, "beta", "solved_modes", "sampled")[0]) == 0
 
 
 def test_profile_draws_are_around_the_profile():
@@ -94,22 +112,26 @@ def test_profile_draws_are_around_the_profile():
 def test_values_and_clusters_are_drawn_where_recorded(tmp_path):
     place = make_run(tmp_path)
     (run,) = read_runs(tmp_path)
-    assert diversity.value_maps(run) is None and diversity.cluster_tree(run) is None
+    assert beliefs.value_maps(run) is None and beliefs.cluster_tree(run) is None
     np.savez(place / "values.npz", values=np.random.default_rng(0).random((3, 5, 5)),
              extent=[-10, 10, -10, 10])  # fmt: skip
     np.savez(place / "clusters.npz", linkage=[[0, 1, 0.5, 2], [2, 3, 3.0, 3]], labels=[0, 0, 1],
              threshold=2.5)  # fmt: skip
-    figure = diversity.value_maps(run)
-    assert figure is not None and [a.get_title() for a in figure.axes[:3]] == [
-        "explore", "mode 0", "mode 1"
-    ]  # fmt: skip
-    tree = diversity.cluster_tree(run)
+    figure = beliefs.value_maps(run)
+    assert figure is not None, "older records name no Q-function"
+    assert [a.get_title() for a in figure.axes[:3]] == [f"Q-function {i}" for i in range(3)]
+    with np.load(place / "values.npz") as stored:
+        np.savez(place / "values.npz", names=["curious", "greedy", "lazy"], **stored)
+    named = beliefs.value_maps(run)
+    assert named is not None
+    assert [a.get_title() for a in named.axes[:3]] == ["curious", "greedy", "lazy"]
+    tree = beliefs.cluster_tree(run)
     assert tree is not None and "3 successes in 2 clusters" in tree.axes[0].get_title()
-    np.savez(place / "clusters.npz", linkage=[[0, 1, 0.5, 2]], labels=[0, 0], threshold=2.5)
-    near = diversity.cluster_tree(run)
+    np.savez(place / "clusters.npz", linkage=[[0, 1, 0.5, 2]], labels=[0, 0], cut=2.5)
+    near = beliefs.cluster_tree(run)
     assert near is not None and "2 successes in 1 cluster" in near.axes[0].get_title()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a layout that collapses
         near.draw_without_rendering()
-    assert near.axes[0].get_ylim()[1] > 2.5, "the threshold is out of sight"
+    assert near.axes[0].get_ylim()[1] > 2.5, "the cut is out of sight"
     assert load_results(tmp_path)["task"].eq("maze-v1").all()

@@ -8,33 +8,111 @@ from bench.analysis import metrics, stats
 MODE = np.array([0] * 6 + [1] * 3 + [2] + [-1] * 8 + [3] * 2)  # K = 3: 10 named, 2 other
 
 
+def one(mode, num_modes, commanded=None, returns=None, lengths=None, detours=None):
+    """Return all metrics of one evaluation."""
+    mode = np.asarray(mode)
+    scores = metrics.evaluations(metrics.Evaluations(
+        np.zeros(len(mode), int), mode, mode >= 0,
+        np.zeros(len(mode)) if returns is None else returns,
+        np.ones(len(mode)) if lengths is None else lengths,
+        np.full(len(mode), -1) if commanded is None else np.asarray(commanded), num_modes,
+        np.full(len(mode), np.nan) if detours is None else detours,
+    ))  # fmt: skip
+    return {name: float(values[0]) for name, values in scores.items()}
+
+
 def test_metrics_by_hand():
-    scores = metrics.evaluation(
-        MODE, MODE >= 0, np.where(MODE >= 0, 10.0, 0.0), np.full(20, 50), np.full(20, -1), 3
-    )
-    assert scores["success"] == 0.6 and scores["return"] == 6.0
+    detours = np.where(MODE == 0, 1.5, np.where(MODE == 1, 1.2, np.nan))
+    scores = one(MODE, 3, returns=np.where(MODE >= 0, 10.0, 0.0), detours=detours)
+    assert scores["success"] == 0.6 and scores["return"] == 6.0 and scores["other"] == 0.1
     assert scores["modes_found"] == 2 and scores["mode_coverage"] == pytest.approx(2 / 3)
     p = np.array([0.6, 0.3, 0.1])
     nats = -(p * np.log(p)).sum() + 2 / 20
     assert scores["mode_entropy"] == pytest.approx(nats / np.log(3))
     assert scores["effective_modes"] == pytest.approx(np.exp(nats))
-    assert scores["solved_modes"] == pytest.approx(0.6 * np.exp(nats) / 3)
+    assert scores["solved_modes"] == pytest.approx(0.5 * np.exp(nats) / 3), "named successes only"
+    assert scores["multi_goal_score"] == pytest.approx(0.3 + 0.15 + 0.05)
     assert scores["coverage_return"] == pytest.approx(4.0)
-    assert np.isnan(scores["control_success"])
+    assert scores["detour"] == pytest.approx((6 * 1.5 + 3 * 1.2) / 9)
+    for name in ("command_coverage", "command_information", "command_success", "reachable_modes"):
+        assert np.isnan(scores[name]), name
 
 
 def test_edges_of_the_entropy():
-    assert metrics.mode_entropy(np.array([0, -1]), 2) == 0  # fewer than two named successes
-    assert np.isnan(metrics.mode_entropy(np.array([0, 0]), 1))
-    assert metrics.mode_entropy(np.array([0, 1]), 2) == 1  # the correction is capped
-    assert metrics.effective_modes(np.array([-1, -1]), 2) == 0
+    assert one([0, -1], 2)["mode_entropy"] == 0  # fewer than two named successes
+    assert np.isnan(one([0, 0], 1)["mode_entropy"])
+    assert one([0, 1], 2)["mode_entropy"] == 1  # the correction is capped
+    assert one([-1, -1], 2)["effective_modes"] == 0
+    assert one([0, 1], 8)["effective_modes"] == pytest.approx(2), "never more than were seen"
 
 
-def test_control_by_hand():
-    commanded = np.repeat([0, 1, 2], 4)
-    mode = np.array([1, 1, 1, -1, 0, 0, 1, -1, -1, -1, -1, -1])
-    share, reached = metrics.control(commanded, mode, 2)
-    assert share == pytest.approx((0.75 + 0.5 + 0) / 3) and reached == 2
+@pytest.mark.parametrize("num_modes", [2, 4, 8])
+def test_an_obedient_policy_scores_full_marks_for_control(num_modes):
+    commanded = np.repeat(np.arange(num_modes), 20)
+    scores = one(commanded, num_modes, commanded)
+    assert scores["command_coverage"] == scores["command_success"] == 1
+    assert scores["command_information"] == 1 and scores["reachable_modes"] == num_modes
+    assert scores["mode_coverage"] == 1 and scores["solved_modes"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("num_modes", [2, 4, 8])
+def test_a_policy_that_ignores_commands_and_goes_one_way_controls_nothing(num_modes):
+    commanded = np.repeat(np.arange(num_modes), 20)
+    scores = one(np.full(len(commanded), 1), num_modes, commanded)
+    assert scores["command_coverage"] == pytest.approx(1 / num_modes)
+    assert scores["command_information"] == 0 and scores["reachable_modes"] == 1
+    assert scores["command_success"] == 1, "how well, not whether, commands are obeyed"
+    assert scores["mode_coverage"] == pytest.approx(1 / num_modes)
+    assert scores["effective_modes"] == pytest.approx(1)
+    assert scores["multi_goal_score"] == pytest.approx(1 / num_modes)
+
+
+@pytest.mark.parametrize("num_modes", [2, 4, 8])
+def test_a_uniform_policy_that_ignores_commands_is_diverse_and_controls_nothing(num_modes):
+    rng, commanded = np.random.default_rng(0), np.repeat(np.arange(num_modes), 20)
+    runs = [one(rng.integers(num_modes, size=len(commanded)), num_modes, commanded)
+            for _ in range(300)]  # fmt: skip
+    mean = {name: np.mean([run[name] for run in runs]) for name in runs[0]}
+    assert mean["command_coverage"] == pytest.approx(1 / num_modes, abs=0.02)
+    assert mean["command_information"] < 0.02
+    assert mean["effective_modes"] == pytest.approx(num_modes, rel=0.05)
+    assert mean["mode_coverage"] > 0.97 and mean["multi_goal_score"] > 0.85
+
+
+def test_command_metrics_by_hand():
+    # command 0 obtains A in 3 of 4 of either half, command 1 obtains B in all, nothing obtains C
+    labels = [0, 0, 0, 0, 0, 0, -1, -1] + [1] * 8
+    scores = one(labels, 3, [0] * 8 + [1] * 8)
+    assert scores["command_coverage"] == pytest.approx((0.75 + 1 + 0) / 3)
+    assert scores["reachable_modes"] == 2 and scores["command_success"] == 14 / 16
+    failures_one_label = -(0.375 * np.log(0.375) + 0.5 * np.log(0.5) + 0.125 * np.log(0.125))
+    given = -0.5 * (0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    information = failures_one_label - given - (3 - 3 - 2 + 1) / 32
+    assert scores["command_information"] == pytest.approx(min(information / np.log(2), 1))
+
+
+def test_found_on_command_needs_one_command_that_obtains_it():
+    # over 12 commands a mode that one of them reaches in half of its episodes is found
+    commanded = np.repeat(np.arange(12), 10)
+    mode = np.where(commanded == 3, np.tile([1, 0], 60), 0)
+    assert one(mode, 2, commanded)["modes_found"] == 2
+    assert one(mode, 2)["modes_found"] == 1, "5 of 120 episodes, sampled, are too few"
+
+
+def test_permutations_are_exact_and_holm_is_by_hand():
+    rng = np.random.default_rng(0)
+    x, y = np.array([[3.0], [4.0], [5.0]]), np.array([[0.0], [1.0], [2.0]])
+    assert stats.permutation_test(x, y, rng=rng) == pytest.approx(2 / 20), "3 seeds: 0.10 at best"
+    assert stats.permutation_test(x, x, rng=rng) == 1
+    five = np.arange(10.0)[:, None]
+    assert stats.permutation_test(five[5:], five[:5], rng=rng) == pytest.approx(2 / 252)
+    many = rng.normal(size=(4, 3))
+    assert stats.permutation_test(many, many + 5, rng=rng, draws=2000) < 0.01
+    same = [stats.permutation_test(*rng.normal(size=(2, 5, 2)), rng=rng, draws=200)
+            for _ in range(200)]  # fmt: skip
+    assert 0.4 < np.mean(same) < 0.6, "p is uniform where there is no difference"
+    assert np.allclose(stats.holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
+    assert stats.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
 
 
 def test_aggregates_by_hand():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_report import make_run
 
-from bench.analysis import comparison, diversity, metrics, report, style, tables
+from bench.analysis import comparison, metrics, report, style, survival, tables
 from bench.analysis.load import load_results, read_runs, refusals, tell_apart
 
 
@@ -23,14 +23,22 @@ def test_all_evaluations_at_once_are_those_one_by_one():
     mode, commanded = rng.integers(-1, 5, 180), np.tile(np.arange(-1, 5), 30)
     commanded[group < 3] = -1
     returns, lengths = rng.random(180), rng.integers(1, 99, 180)
-    together = metrics.evaluations(group, mode, mode >= 0, returns, lengths, commanded, 4)
+    detours = rng.random(180)
+
+    def scores(own, group):
+        return metrics.evaluations(metrics.Evaluations(
+            group, mode[own], mode[own] >= 0, returns[own], lengths[own], commanded[own], 4,
+            detours[own],
+        ))  # fmt: skip
+
+    together = scores(np.ones(180, bool), group)
     for one in range(6):
         own = group == one
-        alone = metrics.evaluation(
-            mode[own], mode[own] >= 0, returns[own], lengths[own], commanded[own], 4
-        )
+        alone = scores(own, np.zeros(own.sum(), int))
         assert list(alone) == list(together)
-        np.testing.assert_allclose(list(alone.values()), [v[one] for v in together.values()])
+        np.testing.assert_allclose(
+            [v[0] for v in alone.values()], [v[one] for v in together.values()]
+        )
 
 
 def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
@@ -49,7 +57,7 @@ def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
     edit(old, seconds=None, versions=None)
     page = report.write(tmp_path, tmp_path / "out").read_text()
     for name in (*damage, "foreign", "odd"):
-        assert f"passed over {tmp_path}/exp/maze-v1/{name}" in page
+        assert f"skipped {tmp_path}/exp/maze-v1/{name}" in page
     for name in ("values.npz", "clusters.npz", "exploration.npz", "paths.npz"):
         assert f"bad-{name}/seed=0/{name}" in page
     assert (tmp_path / "out" / "maze-v1-paths.png").exists()
@@ -58,7 +66,7 @@ def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
 
 def test_a_folder_of_damaged_runs_says_so(tmp_path):
     (make_run(tmp_path) / "run.json").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"no runs below .*passed over"):
+    with pytest.raises(ValueError, match=r"no runs below .*skipped"):
         report.write(tmp_path, tmp_path / "out")
 
 
@@ -141,11 +149,11 @@ def test_survival_by_hand(tmp_path):
     place = make_run(tmp_path, shares=(1.0, 0.0))
     table = pd.read_parquet(place / "episodes.parquet")
     some = table.index[(table["env_steps"] == 200) & (table["protocol"] == "sampled")]
-    table.loc[some[:5], "mode"] = 1  # found at 200, lost at 300
+    table.loc[some[:5], "mode"] = 1  # found at 200, missed at 300 and 400: lost at 300
     table.to_parquet(place / "episodes.parquet")
-    told = diversity.survival_table(read_runs(tmp_path)).set_index("mode")
-    assert told.loc["A1", ["first found", "lost"]].tolist() == ["100", ""]
-    assert told.loc["A2", ["first found", "lost"]].tolist() == ["200", "300"]
+    lives = survival.survival_table(read_runs(tmp_path)).set_index("mode")
+    assert lives.loc["A1", ["first found", "lost"]].tolist() == ["100", ""]
+    assert lives.loc["A2", ["first found", "lost"]].tolist() == ["200", "300"]
 
 
 def test_tables_escape_what_their_formats_read():
@@ -195,6 +203,6 @@ def test_a_copied_run_counts_once(tmp_path):
     own = make_run(tmp_path)
     shutil.copytree(tmp_path / "exp", tmp_path / "backup" / "exp")
     shutil.copytree(own, tmp_path / "a" / "renamed")
-    with pytest.warns(UserWarning, match="passed over .*its names and seed are those of") as told:
+    with pytest.warns(UserWarning, match="skipped .*its names and seed are those of") as told:
         runs = read_runs(tmp_path)
     assert [run.path for run in runs] == [own] and len(told) == 2

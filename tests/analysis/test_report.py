@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis import figures, report, tables
+from bench.analysis import comparison, report, tables
 from bench.analysis.load import final_scores, load_results, refusals
 
 LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
@@ -78,12 +78,12 @@ def test_scores_are_means_over_the_last_evaluations(tmp_path):
     sampled = final_scores(frame).set_index("protocol").loc["sampled"]
     assert sampled["mode_coverage"] == 0.5 and sampled["env_steps"] == 400
     commanded = final_scores(frame).set_index("protocol").loc["commanded"]
-    assert commanded["control_success"] == 1 and commanded["reachable_modes"] == 2
+    assert commanded["command_coverage"] == 1 and commanded["reachable_modes"] == 2
 
 
 def test_one_seed_is_said_and_no_interval_invented(tmp_path):
     make_run(tmp_path)
-    assert "(1 seed)" in tables.result_table(load_results(tmp_path))["success"].iloc[0]
+    assert "(1 seed)" in tables.result_table(load_results(tmp_path))["success rate"].iloc[0]
 
 
 def test_the_report_says_what_each_algorithm_ran_with(tmp_path):
@@ -93,10 +93,10 @@ def test_the_report_says_what_each_algorithm_ran_with(tmp_path):
         (place / "config.yaml").write_text(settings)
     make_run(tmp_path, "beta")  # its settings are lost
     report.write(tmp_path, tmp_path / "out")
-    told = pd.read_csv(tmp_path / "out" / "settings.csv", dtype=str).set_index("algorithm")
-    assert told.loc["alpha", "novelty bonus"] == "0.003 | 0.0", "runs that differ are not averaged"
-    assert told.loc["alpha", ["n-step", "environments"]].tolist() == ["10", "64"]
-    assert told.loc["alpha", "critic"] == told.loc["beta", "environments"] == "–"
+    ran = pd.read_csv(tmp_path / "out" / "settings.csv", dtype=str).set_index("algorithm")
+    assert ran.loc["alpha", "novelty bonus"] == "0.003 | 0.0", "runs that differ are not averaged"
+    assert ran.loc["alpha", ["n-step", "environments"]].tolist() == ["10", "64"]
+    assert ran.loc["alpha", "critic"] == ran.loc["beta", "environments"] == "–"
 
 
 def test_an_ablation_counts_a_run_without_commands_as_zero(tmp_path):
@@ -104,7 +104,7 @@ def test_an_ablation_counts_a_run_without_commands_as_zero(tmp_path):
         make_run(tmp_path, seed=seed)
     frame = load_results(tmp_path)
     frame = frame[(frame["seed"] == 0) | (frame["protocol"] == "sampled")]
-    figure = figures.ablation(frame, ["exp"], ["as it is"])
+    figure = comparison.ablation(frame, ["exp"], ["as it is"])
     on_command = figure.axes[0].lines
     assert sorted(on_command[0].get_xdata()) == [0, 1], "a dot per seed"
     assert on_command[-1].get_xdata() == [0.5], "their mean"
@@ -118,13 +118,13 @@ def test_different_budgets_are_not_compared(tmp_path):
     assert "not compared: maze-v1" in page and not (tmp_path / "out" / "table.csv").exists()
 
 
-def test_damaged_and_foreign_files_are_named_and_passed_over(tmp_path):
+def test_damaged_and_foreign_files_are_named_and_skipped(tmp_path):
     make_run(tmp_path)
     bad = make_run(tmp_path, "gamma")
     (bad / "episodes.parquet").write_bytes(b"half")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "run.json").write_text("[1]")
-    with pytest.warns(UserWarning, match="passed over"):
+    with pytest.warns(UserWarning, match="skipped"):
         frame = load_results(tmp_path)
     assert set(frame["algo"]) == {"alpha"}
 

@@ -1,0 +1,127 @@
+"""Scores in the course of training: on one task, and over tasks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.analysis import stats
+from bench.analysis.catalogue import figure
+from bench.analysis.comparison import ACTING, matrices
+from bench.analysis.load import RunRecord, by_two
+from bench.analysis.metrics import METRICS
+from bench.analysis.style import INK, PROTOCOLS, algo_colors, new_figure
+
+CURVES = ("success", "mode_coverage", "effective_modes", "return")
+
+
+@figure("task", "curves", "Over training", 2, compares=True)
+def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
+    """Return one task's metrics against env steps: IQM over seeds, 95 % interval, each seed.
+
+    Unfinished runs are drawn as far as they are; IQM and interval reach as far as all seeds do.
+    """
+    drawn = new_figure(10, 2.5)
+    colors = algo_colors(sorted(frame["algo"].unique()))
+    rng = np.random.default_rng(0)
+    shown = frame[frame["protocol"] != "random-start"]
+    for axes, metric in zip(drawn.subplots(1, len(CURVES)), CURVES, strict=True):
+        for (algo, protocol), part in by_two(shown, "algo", "protocol"):
+            wide = part.pivot_table(
+                index="env_steps", columns=["experiment", "seed"], values=metric
+            )
+            whole = wide.dropna()
+            x = whole.index.to_numpy() / 1e6
+            dash = PROTOCOLS[protocol]
+            axes.plot(wide.index / 1e6, wide, color=colors[algo], lw=0.5, alpha=0.35, ls=dash)
+            if whole.empty:
+                continue
+            curves = whole.to_numpy().T[:, None]  # (seeds, 1, P)
+            centre, ends = stats.sample_efficiency(curves, rng=rng, draws=500)
+            axes.plot(x, centre, color=colors[algo], lw=1.8, ls=dash)
+            if ends:
+                axes.fill_between(x, *ends, color=colors[algo], alpha=0.12, lw=0)
+        axes.set_xlabel("env steps (million)")
+        axes.set_title(METRICS[metric].label)
+        span = METRICS[metric].span
+        if span == (0.0, 1.0):
+            axes.set_ylim(-0.03, 1.03)
+        elif span is not None:
+            axes.set_ylim(bottom=0)
+    named = [Line2D([], [], color=color, lw=2, label=algo) for algo, color in colors.items()]
+    dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p)
+              for p in ("sampled", "commanded") if p in set(shown["protocol"])]  # fmt: skip
+    drawn.legend(handles=named + dashes, loc="outside lower center", ncols=6)
+    return drawn
+
+
+def training(
+    frame: pd.DataFrame, algo: str, metric: str, protocol: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an algorithm's scores in the course of training, on every task alike.
+
+    Tasks are given different numbers of env steps, so that scores are aligned by the share of them
+    that is spent; between two evaluations the earlier one counts. Before the first mode is known
+    nothing can be commanded, so nothing is solved on command: those scores are 0.
+
+    Args:
+        frame: evaluations of finished runs.
+        algo: whose.
+        metric: column of it, 0 where nothing is solved.
+        protocol: sampled | commanded.
+
+    Returns:
+        Shares (P,) of a task's env steps, and scores (seeds, tasks, P), seeds cut to the fewest
+        that a task has; both empty if the algorithm was never evaluated so.
+    """
+    own = frame[frame["algo"] == algo]
+    own = own.assign(share=own["env_steps"] / own.groupby("task")["env_steps"].transform("max"))
+    if protocol not in set(own["protocol"]):
+        return np.empty(0), np.empty((0, 0, 0))
+    run = ["task", "seed"]
+    evaluated = own.pivot_table(index="share", columns=run, values="success").notna()
+    wide = own[own["protocol"] == protocol].pivot_table(index="share", columns=run, values=metric)
+    wide = wide.reindex_like(evaluated).fillna(0.0).where(evaluated).ffill().dropna()
+    tasks = sorted(set(wide.columns.get_level_values(0)))
+    seeds = min(wide[task].shape[1] for task in tasks)
+    return wide.index.to_numpy(), np.stack(
+        [wide[task].to_numpy()[:, :seeds].T for task in tasks], axis=1
+    )
+
+
+@figure("scope", "efficiency", "Sample efficiency", 2)
+def efficiency(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
+    """Return sample efficiency: IQM over tasks and seeds in the course of training, 95 % intervals.
+
+    Against env steps, or the share of each task's env steps where tasks differ in these.
+    """
+    tasks, scores = matrices(frame, metric)
+    if not tasks:
+        return None
+    frame = frame[frame["task"].isin(tasks)]
+    lengths = frame.groupby("task")["env_steps"].max()
+    alike = lengths.nunique() == 1
+    unit = lengths.iloc[0] / 1e6 if alike else 1.0
+    drawn = new_figure(5.6, 2.9)
+    axes, colors, rng = drawn.subplots(), algo_colors(scores), np.random.default_rng(0)
+    seen = set()
+    for algo in scores:
+        for protocol in ACTING:
+            at, curves = training(frame, algo, metric, protocol)
+            if not len(at):
+                continue
+            seen.add(protocol)
+            centre, ends = stats.sample_efficiency(curves, rng=rng, draws=500)
+            axes.plot(at * unit, centre, color=colors[algo], lw=1.8, ls=PROTOCOLS[protocol])
+            if ends:
+                axes.fill_between(at * unit, *ends, color=colors[algo], alpha=0.15, lw=0)
+    axes.set(xlabel="env steps (million)" if alike else "share of each task's env steps",
+             ylabel=f"{metric.replace('_', ' ')}, IQM", ylim=(-0.02, 1.02))  # fmt: skip
+    axes.grid(alpha=0.25)
+    named = [Line2D([], [], color=colors[algo], lw=2, label=algo) for algo in scores]
+    dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p)
+              for p in ACTING if p in seen]  # fmt: skip
+    drawn.legend(handles=named + dashes, loc="outside right upper", fontsize=7.5)
+    return drawn
