@@ -24,12 +24,12 @@ def parse(words: list[str], defaults: dict[str, str]) -> tuple[list[str], dict[s
     return plain, values
 
 
-def whole(key: str, value: str, least: int = 1) -> int:
-    """Return a whole number.
+def integer(key: str, value: str, least: int = 1) -> int:
+    """Return an integer.
 
     Raises:
         UsageError: if it is none, or below `least`.
     """
     if not value.isdecimal() or int(value) < least:
-        raise UsageError(f"{key}={value}: valid are whole numbers from {least}")
+        raise UsageError(f"{key}={value}: valid are integers from {least}")
     return int(value)

@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.analysis import figures, tables
-from bench.analysis.load import RunRecord, final_scores, read_runs, table
+from bench.analysis import mazes, tables
+from bench.analysis.load import LAST, RunRecord, final_scores, read_runs, table
+from bench.analysis.metrics import METRICS
 from bench.analysis.style import INK, algo_colors, new_figure
 
 REFERENCE = Path("results/reference")
@@ -25,9 +26,11 @@ COMMON = {  # what every algorithm ran, by heading: folder and task
     "reach, no bonus": ("no-bonus", "reach"),
 }
 DRAWN = "pointmaze-v3"  # with every algorithm
-GROUND = {"known-ground": "Pendulum-v1", "hopper": "Hopper-v5"}
-HEAD = ("task", "algorithm", "seeds", "modes reached on command", "command success",
-        "success, sampled", "modes found, sampled", "effective modes, sampled")  # fmt: skip
+CONTROL_TASKS = {"pendulum": "Pendulum-v1", "hopper": "Hopper-v5"}
+HEAD = (
+    "task", "algorithm", "seeds", "solved modes, sampled", "command coverage", "success, sampled",
+    "command success", "modes found, sampled", "reachable modes",
+)  # fmt: skip
 
 
 def done(folder: str) -> list[RunRecord]:
@@ -41,16 +44,18 @@ def lines(folder: str) -> list[list[str]]:
     scores, rng = final_scores(table(runs)), np.random.default_rng(0)
     rows = []
     for (task, algo), part in scores.groupby(["task", "algo"]):
-        told, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
+        commanded, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
         modes = int(free["num_modes"].iloc[0])
         name = str(task) if folder == FOLDERS[0] else f"{task} ({folder})"
-        reached = f"{told['reachable_modes'].mean():.1f} of {modes}"
+
+        def cell(of: pd.DataFrame, metric: str) -> str:
+            return tables.cell(of[metric].dropna().to_numpy(), rng) or "–"
+
         rows.append([
-            name, str(algo), str(len(free)), "–" if told.empty else reached,
-            tables.cell(told["control_success"].dropna().to_numpy(), rng) or "–",
-            tables.cell(free["success"].to_numpy(), rng),
-            f"{free['modes_found'].mean():.1f} of {modes}",
-            tables.cell(free["effective_modes"].to_numpy(), rng),
+            name, str(algo), str(len(free)), cell(free, "solved_modes"),
+            cell(commanded, "command_coverage"), cell(free, "success"),
+            cell(commanded, "command_success"), f"{free['modes_found'].mean():.1f} of {modes}",
+            f"{commanded['reachable_modes'].mean():.1f} of {modes}" if len(commanded) else "–",
         ])  # fmt: skip
     return rows
 
@@ -84,26 +89,26 @@ def policies() -> pd.DataFrame:
         )
         for head, frame in scores.items():
             part = frame[frame["algo"] == algo]
-            row[head] = ways(part) if len(part) else "–"
+            row[head] = shares(part) if len(part) else "–"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def ways(part: pd.DataFrame) -> str:
-    """Return how many modes one algorithm finds on one task, and how often it succeeds."""
-    told, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
-    text = f"{free['modes_found'].mean():.1f}"
-    if len(told):
-        text += f" (told {told['reachable_modes'].mean():.1f})"
-    text += f" of {int(free['num_modes'].iloc[0])}, {free['success'].mean():.2f}"
-    seeds = {1: " (1 seed)", 2: " (2 seeds)"}
+def shares(part: pd.DataFrame) -> str:
+    """Return an algorithm's solved modes and command coverage on one task, and its success."""
+    commanded, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
+    text = f"{free['solved_modes'].mean():.2f}"
+    if len(commanded):
+        text += f" / {commanded['command_coverage'].mean():.2f}"
+    text += f" ({free['success'].mean():.2f})"
+    seeds = {1: ", 1 seed", 2: ", 2 seeds"}
     return text + seeds.get(len(free), "")
 
 
-def on_ground() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """Return by task of known ground this suite's evaluations and Stable-Baselines3's returns."""
+def control_tasks() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return by task of control tasks this suite's evaluations and Stable-Baselines3's returns."""
     found = {}
-    for folder, task in GROUND.items():
+    for folder, task in CONTROL_TASKS.items():
         frame = table(done(folder))
         found[task] = (
             frame[frame["protocol"] == "sampled"],
@@ -112,10 +117,10 @@ def on_ground() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     return found
 
 
-def ground() -> pd.DataFrame:
-    """Return the table of known ground: the return at the last evaluation, by algorithm."""
+def returns() -> pd.DataFrame:
+    """Return the table of control tasks: the return at the last evaluation, by algorithm."""
     rows: dict[str, dict[str, str]] = {}
-    for task, (ours, theirs) in on_ground().items():
+    for task, (ours, theirs) in control_tasks().items():
         end = ours.groupby(["algo", "seed"])["env_steps"].transform("max")
         for algo, part in ours[ours["env_steps"] == end].groupby("algo"):
             rows.setdefault(str(algo), {})[task] = spread(part["return"])
@@ -125,9 +130,9 @@ def ground() -> pd.DataFrame:
     return frame.rename_axis("algorithm").reset_index()
 
 
-def ground_curves() -> Figure:
-    """Return the curves of known ground: each seed, their mean, Stable-Baselines3's last mean."""
-    found = on_ground()
+def return_curves() -> Figure:
+    """Return the curves of control tasks: each seed, their mean, Stable-Baselines3's last mean."""
+    found = control_tasks()
     colors = algo_colors({algo for ours, _ in found.values() for algo in ours["algo"]})
     figure = new_figure(8, 3.2)
     for axes, (task, (ours, theirs)) in zip(
@@ -157,6 +162,41 @@ def spread(values: pd.Series) -> str:
     return f"{values.mean():.0f} ({values.min():.0f} to {values.max():.0f}, {len(values)} seeds)"
 
 
+def withdrawn(run: RunRecord) -> float:
+    """Return what `control_success` said of a run's last evaluations before it was withdrawn.
+
+    The share of the episodes with the label that their command most often yields, judged on the
+    episodes that it is chosen by, averaged over commands.
+    """
+    own = run.episodes[run.episodes["protocol"] == "commanded"]
+    own = own[own["env_steps"].isin(sorted(own["env_steps"].unique())[-LAST:])]
+    won = own.assign(mode=own["mode"].where(own["mode"] >= 0))
+    usual = won.groupby(["env_steps", "commanded"])["mode"].agg(
+        lambda labels: labels.value_counts().max() / len(labels) if labels.notna().any() else 0.0
+    )
+    return float(usual.groupby("env_steps").mean().mean())
+
+
+def before_and_after() -> pd.DataFrame:
+    """Return the committed runs' control under the withdrawn metric and under today's."""
+    rows = []
+    for folder in FOLDERS:
+        runs = [r for r in done(folder) if not r.last("commanded").empty]
+        scores = final_scores(table(runs))
+        scores = scores[scores["protocol"] == "commanded"]
+        for (task, algo), part in scores.groupby(["task", "algo"]):
+            own = [r for r in runs if (r.facts["task"], r.facts["algo"]) == (task, algo)]
+            old = np.mean([withdrawn(r) for r in own])
+            name = str(task) if folder == FOLDERS[0] else f"{task} ({folder})"
+            rows.append({
+                "task": name, "algorithm": algo, "seeds": str(len(part)),
+                "control success (withdrawn)": f"{old:.2f}",
+                **{METRICS[key].label: f"{part[key].mean():.2f}" for key in (
+                    "command_coverage", "command_information", "command_success")},
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def write(path: str, name: str, text: str) -> None:
     """Put a text between the marks of that name in a Markdown file."""
     begin, end = f"<!-- {name}: python -m docs.write_results -->\n", f"<!-- end of {name} -->\n"
@@ -171,14 +211,17 @@ def main() -> None:
     """Draw the figures and write the tables."""
     shown = [r for r in done(FOLDERS[0])
              if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
-    figures.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
+    mazes.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
     every = [r for r in done(FOLDERS[0]) if r.facts["task"] == DRAWN]
-    figures.path_map(every, table(every)).savefig("docs/policies.png", dpi=80)
-    ground_curves().savefig("docs/known_ground.png", dpi=110)
+    picture = mazes.path_map(every, table(every))
+    assert picture is not None
+    picture.savefig("docs/policies.png", dpi=80)
+    return_curves().savefig("docs/control_tasks.png", dpi=110)
     write("README.md", "results", tables.markdown(results()))
     write("README.md", "policies", tables.markdown(policies()))
+    write("docs/fairness.md", "before and after", tables.markdown(before_and_after()))
     write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
-    write("docs/algorithms.md", "known ground", tables.markdown(ground()))
+    write("docs/algorithms.md", "control tasks", tables.markdown(returns()))
 
 
 if __name__ == "__main__":

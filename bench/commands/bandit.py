@@ -40,7 +40,7 @@ from bench.settings import Settings
 from bench.tasks import make_task
 from bench.tasks.bandit import CASES, NEAR, WIDTH
 from bench.tasks.bandit import PEAKS as PLACES
-from bench.words import parse, whole
+from bench.words import integer, parse
 
 PEAKS = torch.from_numpy(PLACES)
 KEPT = 0.05  # share of the samples that makes a mode a kept one
@@ -68,7 +68,7 @@ def main(words: list[str]) -> int:
     if given["critic"] not in ("exact", "learned"):
         raise UsageError(unknown("critic", given["critic"], ["exact", "learned"]))
     exact = given["critic"] == "exact"
-    updates, seed = whole("updates", given["updates"]), whole("seed", given["seed"], 0)
+    updates, seed = integer("updates", given["updates"]), integer("seed", given["seed"], 0)
     for algo in chosen:
         settings(algo, changes)  # refused before the first is trained
     out = Path(given["out"])

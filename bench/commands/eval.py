@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
 from bench.policy import load_policy, load_task
 from bench.settings import cores
-from bench.words import parse, whole
+from bench.words import integer, parse
 
 UNTOUCHED = 2**40  # counts as env steps, so that its seeds are those of no run's evaluation
 
@@ -31,11 +31,11 @@ def main(words: list[str]) -> int:
     plain, values = parse(words, {"episodes": "100", "mode": "", "seed": "0"})
     if len(plain) != 1:
         raise UsageError("eval needs one run directory")
-    episodes = whole("episodes", values["episodes"])
+    episodes = integer("episodes", values["episodes"])
     policy = load_policy(plain[0])
     task = load_task(plain[0])
     if values["mode"]:
-        mode = whole("mode", values["mode"], 0)
+        mode = integer("mode", values["mode"], 0)
         if mode >= policy.num_modes:
             raise UsageError(f"mode={mode}: this policy has {policy.num_modes} modes, from 0")
         asked = [commanded([mode], episodes)]
@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
         asked = list(protocols(task, policy.num_modes, episodes))
     shown = Table("protocol", "command", "episodes", "success", "return", "modes", title=plain[0])
     for protocol in asked:
-        for row in play(policy.algo, task, protocol, whole("seed", values["seed"], 0)):
+        for row in play(policy.algo, task, protocol, integer("seed", values["seed"], 0)):
             shown.add_row(*row)
     show(shown)
     return 0

@@ -24,7 +24,7 @@ from bench.errors import UsageError
 from bench.evaluation import Actor, isolated_generator, mode_name
 from bench.policy import Policy, load_policy, load_task
 from bench.rollout import play_episodes
-from bench.words import parse, whole
+from bench.words import integer, parse
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main(words: list[str]) -> int:
     plain, values = parse(words, defaults)
     if len(plain) != 1:
         raise UsageError("render needs one run directory")
-    numbers = {key: whole(key, value, 0 if key == "seed" else 1) for key, value in values.items()}
+    numbers = {key: integer(key, value, 0 if key == "seed" else 1) for key, value in values.items()}
     policy, task = load_policy(plain[0]), load_task(plain[0])
     groups = max(policy.num_modes, 1)
     count = numbers["episodes"] * (groups if policy.num_modes else 12)

@@ -27,7 +27,7 @@ from bench.errors import UsageError
 from bench.policy import load_policy, load_task
 from bench.records import atomic
 from bench.replanning import Outcome, make_plan, replan
-from bench.words import parse, whole
+from bench.words import integer, parse
 
 
 def main(words: list[str]) -> int:
@@ -39,8 +39,11 @@ def main(words: list[str]) -> int:
     plain, values = parse(words, defaults)
     if len(plain) != 1:
         raise UsageError("replan needs one run directory")
-    episodes, factor = whole("episodes", values["episodes"]), whole("horizon", values["horizon"])
-    seed, window = whole("seed", values["seed"], 0), whole("window", values["window"], 0)
+    episodes, factor = (
+        integer("episodes", values["episodes"]),
+        integer("horizon", values["horizon"]),
+    )
+    seed, window = integer("seed", values["seed"], 0), integer("window", values["window"], 0)
     policy, known = load_policy(plain[0]), load_task(plain[0])
     tasks = {
         name: load_task(plain[0], layout=layout, horizon=factor * known.horizon)

@@ -26,7 +26,7 @@ from bench.errors import UsageError
 from bench.rollout import Rollout
 from bench.settings import cores
 from bench.tasks.vector import WorldVectorEnv
-from bench.words import parse, whole
+from bench.words import integer, parse
 
 TASKS = ("pointmaze-v3", "antmaze-v1", "reach")  # one per family; the first is learned on
 ROUNDS = 5  # each way of stepping in turn, so that noise hits both alike
@@ -48,14 +48,17 @@ def main(words: list[str]) -> int:
     )
     if plain:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
-    num_envs, threads = whole("num_envs", values["num_envs"]), whole("threads", values["threads"])
-    seconds = whole("seconds", values["seconds"])
+    num_envs, threads = (
+        integer("num_envs", values["num_envs"]),
+        integer("threads", values["threads"]),
+    )
+    seconds = integer("seconds", values["seconds"])
     shown = Table("task", "env steps/s", "bare rollout", "share", title="environments")
     for name in TASKS:
         ours, bare, share = environment(name, num_envs, threads, seconds)
         shown.add_row(name, f"{ours:,.0f}", f"{bare:,.0f}", f"{share:.0%}")
     show(shown)
-    torch.set_num_threads(whole("torch_threads", values["torch_threads"]))
+    torch.set_num_threads(integer("torch_threads", values["torch_threads"]))
     shown = Table("algorithm", "updates/s", "rows/s", title=f"learning on {TASKS[0]}")
     for name in sorted(bench.algos.discover()):
         rate, batch = updates(name, seconds)

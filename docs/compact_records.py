@@ -1,0 +1,121 @@
+"""Make records small enough to be committed; what figures and tables need stays.
+
+  python -m docs.compact_records [results=results/reference]
+
+Of every run: paths of the last evaluation alone, and of mazes alone (no other figure draws them);
+weights of its policy in half precision. Of every experiment,
+task and algorithm: the policy of the first seed. Checkpoints and reports go: a run is repeated, a
+report written, by the commands that results/README.md names. A second call changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench.errors import UsageError
+from bench.records import atomic
+from bench.words import parse
+
+CLOSE = 1e-3  # of a tensor's largest weight: the error that half precision may make
+
+
+def main(words: list[str]) -> int:
+    """Compact all records below a folder; print what was saved."""
+    _, values = parse(words, {"results": "results/reference"})
+    root = Path(values["results"])
+    if not root.is_dir():
+        raise UsageError(f"results={root}: no such folder")
+    before = size(root)
+    for page in list(root.rglob("index.html")):
+        shutil.rmtree(page.parent)
+    kept: set[Path] = set()
+    for place in sorted(root.rglob("run.json")):
+        compact(place.parent, with_policy=place.parent.parent not in kept)
+        if (place.parent / "policy.pt").exists():
+            kept.add(place.parent.parent)
+    print(f"{root}: {before / 1e6:.1f} MB before, {size(root) / 1e6:.1f} MB after")
+    return 0
+
+
+def size(root: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def compact(run: Path, with_policy: bool = True) -> None:
+    """Compact one run directory."""
+    (run / "checkpoint.pt").unlink(missing_ok=True)
+    if (run / "paths.npz").exists():
+        drop_paths(run)
+    policy = run / "policy.pt"
+    if policy.exists() and not with_policy:
+        policy.unlink()
+    elif policy.exists():
+        halve(policy)
+
+
+def drop_paths(run: Path) -> None:
+    """Keep the paths of a maze's last evaluation; the others become empty."""
+    info = json.loads((run / "run.json").read_text())["task_info"]
+    steps = pd.read_parquet(run / "episodes.parquet", columns=["env_steps"])["env_steps"].to_numpy()
+    keep = (steps == steps.max()) & bool(info.get("layout"))
+    with np.load(run / "paths.npz") as stored:
+        points, offsets, scale = stored["points"], stored["offsets"], stored["scale"]
+    length = np.diff(offsets)
+    wanted = np.where(keep, length, 0)
+    if not np.array_equal(wanted, length):
+        rows = np.repeat(keep, length)
+        offsets = np.concatenate([[0], np.cumsum(wanted)])
+        with atomic(run / "paths.npz") as file:
+            np.savez_compressed(file, points=points[rows], offsets=offsets, scale=scale)  # type: ignore[arg-type]
+
+
+def halve(path: Path) -> None:
+    """Store a policy's weights in half precision; statistics of observations keep theirs."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    norm = stored["state"].pop("norm", None)
+    weights = list(tensors(stored["state"]))
+    if any(weight.dtype == torch.float16 for weight in weights):
+        return
+    if not all(close(weight) for weight in weights):
+        print(f"{path}: weights lose too much in half precision, left as they are")
+        return
+    state = halved(stored["state"]) | ({} if norm is None else {"norm": norm})
+    with atomic(path) as file:
+        torch.save(stored | {"state": state}, file)
+
+
+def tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the floating-point tensors of a nested state."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from tensors(item)
+    elif isinstance(value, torch.Tensor) and value.is_floating_point():
+        yield value
+
+
+def close(weight: torch.Tensor) -> bool:
+    """Say whether half precision is close enough, beside the largest weight."""
+    error = (weight.half().float() - weight).abs()
+    return weight.numel() == 0 or bool(error.max() <= CLOSE * weight.abs().max())
+
+
+def halved(value: Any) -> Any:
+    """Return a nested state with its floating-point tensors in half precision."""
+    if isinstance(value, dict):
+        return {key: halved(item) for key, item in value.items()}
+    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.half() if floating else value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""Compacting keeps what figures draw and policies do, and does nothing the second time."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench.analysis.load import read_runs
+from docs.compact_records import main
+
+
+def record(root, task="maze-v1", seed=0, layout=("###",)):
+    """Write a run of two evaluations of two episodes, whose paths have 3 and 2 points."""
+    place = root / "exp" / task / "alpha" / f"seed={seed}"
+    place.mkdir(parents=True)
+    rows = [
+        {"env_steps": steps, "protocol": "sampled", "commanded": -1, "episode": episode,
+         "return": 0.0, "length": 2, "success": False, "mode": -1, "mode_name": "failure"}
+        for steps in (10, 20) for episode in (0, 1)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(place / "episodes.parquet")
+    points = np.arange(20, dtype=np.int16).reshape(10, 2)
+    np.savez(place / "paths.npz", points=points, offsets=[0, 3, 5, 8, 10], scale=0.1)
+    facts = {"algo": "alpha", "task": task, "seed": seed, "experiment": "exp",
+             "task_info": {"modes": [], "layout": layout}}  # fmt: skip
+    (place / "run.json").write_text(json.dumps(facts))
+    rng = torch.Generator().manual_seed(seed)
+    state = {"actor": {"weight": torch.randn(8, 8, generator=rng)},
+             "norm": {"count": torch.tensor(1e6)}, "num_modes": 3}  # fmt: skip
+    torch.save({"algo": "alpha", "state": state}, place / "policy.pt")
+    (place / "checkpoint.pt").write_bytes(b"large")
+    return place
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
+    first, second = record(tmp_path), record(tmp_path, seed=1)
+    arm = record(tmp_path, "arm", layout=None)
+    report = tmp_path / "exp" / "report"
+    report.mkdir()
+    (report / "index.html").write_text("<html>")
+    before = torch.load(first / "policy.pt", weights_only=True)
+    assert main([f"results={tmp_path}"]) == 0
+    assert not report.exists() and not (first / "checkpoint.pt").exists()
+    runs = {run.path: run for run in read_runs(tmp_path)}
+    for place in (first, second):
+        paths = runs[place].paths(pd.RangeIndex(4))
+        assert [len(path) for path in paths] == [0, 0, 3, 2]
+        assert np.allclose(paths[2], 0.1 * np.arange(10, 16).reshape(3, 2))
+        assert runs[place].has_paths("sampled")
+    assert not runs[arm].has_paths("sampled")
+    assert (first / "policy.pt").exists() and not (second / "policy.pt").exists()
+    after = torch.load(first / "policy.pt", weights_only=True)
+    weight = after["state"]["actor"]["weight"]
+    assert weight.dtype == torch.float16 and after["algo"] == "alpha"
+    assert torch.allclose(weight.float(), before["state"]["actor"]["weight"], atol=2e-3)
+    assert after["state"]["norm"]["count"] == 1e6, "too large for half precision"
+    once = contents(tmp_path)
+    assert main([f"results={tmp_path}"]) == 0
+    assert contents(tmp_path) == once
+
+
+def test_weights_that_half_precision_loses_stay(tmp_path, capsys):
+    place = record(tmp_path)
+    stored = torch.load(place / "policy.pt", weights_only=True)
+    stored["state"]["actor"]["weight"] *= 1e6  # overflows
+    torch.save(stored, place / "policy.pt")
+    kept = (place / "policy.pt").read_bytes()
+    assert main([f"results={tmp_path}"]) == 0
+    assert (
+        place / "policy.pt"
+    ).read_bytes() == kept and "left as they are" in capsys.readouterr().out
+
+
+def test_a_missing_folder_is_named():
+    with pytest.raises(ValueError, match="no such folder"):
+        main(["results=nowhere"])
