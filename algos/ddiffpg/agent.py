@@ -204,7 +204,7 @@ class DDiffPG(nn.Module):
         ended = self.episodes.append(step)
         self.exploration.observe(step.terminated | step.truncated, self.rng)
         for env in ended.tolist():
-            self.modes.file(env)
+            self.modes.add_episode(env)
         self.vector_steps += 1
         due = self.vector_steps % self.config.modes.every == 0
         if not self.exploration.warming_up and (due or warming_up):
