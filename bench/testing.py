@@ -34,7 +34,7 @@ def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: in
     config = entry.config(**(settings or {}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        algo = entry.factory(SPEC, config, "cpu")
+        algo: Algorithm = entry.factory(SPEC, config, "cpu")
         feed(algo, steps, seed=2)
         obs = torch.randn(3, SPEC.obs_dim)
         check_acting(algo, obs)
