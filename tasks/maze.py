@@ -1,4 +1,4 @@
-"""Point and ant mazes with several goals and several ways to each.
+"""Point and ant mazes with several goals and several routes to each.
 
 Mazes v1 to v4 are those of DDiffPG (Li et al. 2024, arXiv 2406.00681). Reward 10 on coming within
 0.5 m of any goal in the plane, which ends the episode; nothing else is paid, and the goals are not
