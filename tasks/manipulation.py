@@ -16,7 +16,7 @@ Observed, in this order, with k joints in the scene (`drawer-close`: 4, `cabinet
 | k | their velocities | 1/s |
 
 A path holds the first 3 + k: the end effector and what it moves. Where it is does not say which
-drawer is shut: in random exploration the forearm or the hand shuts one while the fingers are elsewhere.
+drawer is shut: in random exploration the forearm or the hand shuts one, the fingers elsewhere.
 
 Departures from the paper: joint angles and velocities are observed (nothing is Markov without);
 the cabinet has two doors, where the released code has one; a door opens by pushing its handle

@@ -9,6 +9,7 @@ import torch
 
 import bench.algos
 from bench import testing
+from bench.algos.common.novelty import NovelD
 from bench.api import Spec, Transition
 from bench.configuration import resolve, understand
 
@@ -132,3 +133,66 @@ def test_the_papers_path_learns_too():
     for one in (algo, twin):
         testing.feed(one, 12, seed=30)
     assert torch.equal(algo.episodes.target, twin.episodes.target)
+
+
+@pytest.mark.parametrize("name", sorted(bench.algos.registry))
+def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
+    """With a constant bonus b and no reward the value is b / (1 - gamma), whatever n is."""
+    bonus, gamma = 0.02, 0.9
+
+    def constant(self, norm_obs, position, counted=None):
+        steps = torch.full((len(norm_obs) - 1, *norm_obs.shape[1:-1]), bonus)
+        return steps if counted is None else steps * counted
+
+    monkeypatch.setattr(NovelD, "bonus", constant)
+    torch.manual_seed(0)
+    entry = bench.algos.registry[name]
+    config = entry.config(batch=64, gamma=gamma, normalize=False)
+    algo = entry.factory(replace(testing.SPEC, horizon=50), config, "cpu")
+    with torch.no_grad():  # a critic that knows the value is its own target
+        value = bonus / (1 - gamma)
+        known = believe(algo, value)
+    obs = torch.randn(8, testing.SPEC.obs_dim)
+    no = torch.zeros(8, dtype=torch.bool)
+    targets = []
+    known(targets)
+    for _ in range(getattr(config, "rollout", 30)):
+        action = algo.act(obs, explore=True)
+        algo.observe(Transition(obs, action, torch.zeros(8), obs, no, no, no, obs[:, :2],
+                                obs[:, :2]))  # fmt: skip
+    algo.update()
+    assert targets, "nothing was learned"
+    for target in targets:
+        assert torch.allclose(target, torch.tensor(value), atol=2e-3), target
+
+
+def believe(algo, value):
+    """Give an algorithm's critics a value; return what collects the values that they learn."""
+    if hasattr(algo, "target_critic"):
+        critic = algo.target_critic
+        width = critic.support[1] - critic.support[0]
+        place = (value - critic.support[0]) / width
+        low = int(place)
+        last = critic.layers[-1]
+        last.weight.zero_()
+        last.bias.fill_(-40.0)
+        last.bias[..., low] = torch.log(1 - (place - low) + 1e-12)
+        last.bias[..., low + 1] = torch.log(place - low + 1e-12)
+        original = critic.target
+
+        def collect(targets):
+            def target(*inputs):
+                found = original(*inputs)
+                targets.append(found @ critic.support)
+                return found
+
+            critic.target = target
+
+        return collect
+    torch.nn.init.zeros_(algo.value[-1].weight)
+    torch.nn.init.constant_(algo.value[-1].bias, value)
+
+    def collect(targets):
+        algo.step = lambda rows: targets.append(rows["return"]) or {}
+
+    return collect

@@ -247,11 +247,16 @@ def test_the_bonus_by_hand(monkeypatch):
     monkeypatch.setattr(novelty, "novelty", lambda obs, position: obs[..., 0])
     states = torch.tensor([[[2.0], [4.0], [1.0]], [[3.0], [1.0], [1.0]]])  # left, entered
     bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
-    assert bonus.tolist() == [0.5 * (3 - 1), 0.0, 0.5 * (1 - 0.5)]
+    assert bonus.tolist() == [[0.5 * (3 - 1), 0.0, 0.5 * (1 - 0.5)]]
     novelty.config.normalize = True  # the mean bonus becomes `coef`
     bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
     assert bonus.mean() == pytest.approx(0.5) and float(novelty.mean) == pytest.approx(2.5 / 3)
-    novelty.config.coef = 0.0
+    novelty.config.anneal = 100
+    novelty.observe(torch.zeros(75, 0))
+    assert novelty.bonus(states, torch.zeros(2, 3, 0)).mean() == pytest.approx(0.25 * 0.5)
+    novelty.observe(torch.zeros(50, 0))
+    assert not novelty.bonus(states, torch.zeros(2, 3, 0)).any(), "annealed"
+    novelty.config.anneal, novelty.config.coef = 0, 0.0
     assert not novelty.bonus(states, torch.zeros(2, 3, 0)).any()
 
 
