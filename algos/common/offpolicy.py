@@ -58,6 +58,7 @@ class DiffusionLearnerConfig(OffPolicyConfig):
 
     actor: DiffusionConfig = field(default_factory=DiffusionConfig)
     ema: float = 0.005  # rate of the averaged actor that acts; 1: the actor itself
+    average_acts: bool = True  # else the actor itself acts, and the average only bootstraps
 
 
 def require_counts(config: Any, *names: str) -> None:
@@ -244,7 +245,7 @@ class OffPolicy(nn.Module):
 
 
 class DiffusionLearner(OffPolicy):
-    """An off-policy learner whose actor is a diffusion policy; its average acts and bootstraps."""
+    """An off-policy learner with a diffusion policy, whose average acts and bootstraps."""
 
     actor: DiffusionPolicy
     acting: tuple[str, ...] = ("ema_actor", "norm")
@@ -254,6 +255,13 @@ class DiffusionLearner(OffPolicy):
     ) -> None:
         super().__init__(spec, config, device)
         self.ema_actor: DiffusionPolicy = self.average(self.actor, config.ema)
+        acts = "ema_actor" if config.average_acts else "actor"
+        self.acting = (acts, *self.acting[1:])
+
+    @property
+    def policy(self) -> DiffusionPolicy:
+        """What acts, in training and evaluation."""
+        return self.ema_actor if self.config.average_acts else self.actor
 
     def make_actor(self) -> DiffusionPolicy:
         """Return a diffusion policy conditioned on the observation."""
