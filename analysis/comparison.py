@@ -299,8 +299,8 @@ def tests_table(found: list[Scope], metric: str = "solved_modes") -> pd.DataFram
             rows.append({
                 "tasks": scope.name, "algorithm": one, "against": other,
                 f"difference in {METRICS[metric].label}": f"{x.mean() - y.mean():+.2f}",
-                "p": f"{p:.3f}", "p, Holm": f"{corrected:.3f}",
-                "smallest p": f"{stats.smallest_p(len(x), len(y), len(tasks)):.1g}",
+                "p": f"{p:.2g}", "p, Holm": f"{corrected:.2g}",
+                "smallest p": f"{stats.smallest_p(len(x), len(y), len(tasks)):.2g}",
                 "seeds": f"{len(x)}, {len(y)}", "number of tasks": str(len(tasks)),
             })  # fmt: skip
     return pd.DataFrame(rows)

@@ -228,9 +228,6 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "return": Metric("return", lambda e: e.mean(e.returns), None, modes=False),
-    "length": Metric("episode length", lambda e: e.mean(e.lengths), (0, None), modes=False,
-                     more_is_better=False),
     "success": Metric("success rate", lambda e: e.mean(e.success)),
     "other": Metric("successes in no named mode", lambda e: e.tally[:, -2] / e.episodes,
                     more_is_better=False),
@@ -247,6 +244,9 @@ METRICS: dict[str, Metric] = {
     "command_success": Metric("command success", lambda e: e.mean(e.success), commanded=True),
     "reachable_modes": Metric("reachable modes", reachable_modes, (0, None), commanded=True),
     "detour": Metric("detour", detour, (0, None), more_is_better=False),
+    "return": Metric("return", lambda e: e.mean(e.returns), None, modes=False),
+    "length": Metric("episode length", lambda e: e.mean(e.lengths), (0, None), modes=False,
+                     more_is_better=False),
 }  # fmt: skip
 
 

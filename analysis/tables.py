@@ -36,18 +36,19 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per task, algorithm and protocol; cells are `mean [low, high]`.
 
     With one seed there is no interval: the cell says `1 seed` in its place. Only finished runs
-    have a score.
+    have a score, and a metric that none of them defines has no column.
     """
     done = finished(frame)
     if done.empty:
         return pd.DataFrame()
     scores = final_scores(done)
+    defined = {name: metric.label for name, metric in METRICS.items() if scores[name].notna().any()}
     rng = np.random.default_rng(0)
     rows = []
     for (task, algo, protocol), part in scores.groupby(["task", "algo", "protocol"]):
         row = {"task": task, "algorithm": algo, "protocol": protocol}
-        for name, metric in METRICS.items():
-            row[metric.label] = cell(part[name].dropna().to_numpy(), rng)
+        for name, label in defined.items():
+            row[label] = cell(part[name].dropna().to_numpy(), rng)
         row |= {
             "modes": f"{part['num_modes'].iloc[0]:.0f}",
             "seeds": str(len(part)),
