@@ -16,7 +16,11 @@ ABOVE = "#777"  # as what the cut tells apart
 WIDEST = 7  # maps side by side
 
 
-@figure("run", "values", "Q-functions", 1)
+@figure(
+    "run", "values", "Q-functions",
+    "What each Q-function expects of acting from a position; all other numbers of the observation "
+    "are those of an episode's start.", place=1,
+)  # fmt: skip
 def value_maps(run: RunRecord) -> Figure | None:
     """Return every Q-function of a run over its maze, from values.npz."""
     path, info = run.path / "values.npz", run.facts["task_info"]
@@ -47,9 +51,13 @@ def value_maps(run: RunRecord) -> Figure | None:
     return drawn
 
 
-@figure("run", "clusters", "Clusters", 2)
+@figure(
+    "run", "clusters", "Clusters",
+    "Dendrogram of the distances between successful paths at the end of training. Links below the "
+    "dashed cut join paths of one cluster, in its colour; grey links are cut.", place=2,
+)  # fmt: skip
 def cluster_tree(run: RunRecord) -> Figure | None:
-    """Return the dendrogram of a run's successes with the threshold, from clusters.npz."""
+    """Return the dendrogram of a run's successes with its cut, if that is recorded."""
     path = run.path / "clusters.npz"
     if not path.exists():
         return None

@@ -34,6 +34,7 @@ class Entry:
         of: report | scope | task | run.
         name: of its files, without suffix; after the task's where there is one.
         title: above it on the page.
+        caption: below the title: what is drawn how.
         place: figures of a kind are shown in this order.
         compares: whether it is left out where runs must not be compared.
         make: draws it.
@@ -42,6 +43,7 @@ class Entry:
     of: str
     name: str
     title: str
+    caption: str
     place: int
     compares: bool
     make: Callable[..., Any]
@@ -50,12 +52,21 @@ class Entry:
 _entries: dict[str, Entry] = {}
 
 
-def figure(of: str, name: str, title: str, place: int, compares: bool = False) -> Callable[[F], F]:
-    """Return a decorator that puts a function into the report (see `Entry`)."""
-    assert of in KINDS, of
+def figure(
+    of: str, name: str, title: str, caption: str, *, place: int, compares: bool = False
+) -> Callable[[F], F]:
+    """Return a decorator that puts a function into the report (see `Entry`).
+
+    Raises:
+        ValueError: if it is of nothing that a report has, or its name is taken.
+    """
+    if of not in KINDS:
+        raise ValueError(f"figure {name} is of {of!r}, not one of {', '.join(KINDS)}")
+    if name in _entries:
+        raise ValueError(f"two figures are named {name}")
 
     def decorate(make: F) -> F:
-        _entries[name] = Entry(of, name, title, place, compares, make)
+        _entries[name] = Entry(of, name, title, caption, place, compares, make)
         return make
 
     return decorate

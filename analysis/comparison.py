@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from bench.analysis import stats
 from bench.analysis.catalogue import figure
-from bench.analysis.load import RunRecord, final_scores, finished
+from bench.analysis.load import RunRecord, algorithms, final_scores, finished, floors
 from bench.analysis.metrics import METRICS
 from bench.analysis.style import INK, algo_colors, algo_markers, new_figure
 
@@ -26,8 +26,7 @@ AGGREGATES = {
     "median": stats.median,
     "optimality gap": stats.optimality_gap,
 }
-ACTING = ("sampled", "commanded")  # the two protocols that the headline shows
-SHARE = {  # of the modes that is solved, by protocol: never judged on the episodes it is chosen by
+SHARE = {  # metric of the share of the modes that is solved, by protocol
     "sampled": "solved_modes",
     "commanded": "command_coverage",
 }
@@ -82,8 +81,9 @@ def matrices(
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Return the tasks that all algorithms have done, and each one's scores (seeds, tasks).
 
-    Tasks that some algorithm lacks are left out, so that all are judged on the same ones; where
-    seeds differ in number, the first that all tasks have are taken.
+    Tasks that some algorithm lacks are left out, so that all are judged on the same ones; random
+    play leaves out none, but is left out itself where it lacks one. Where seeds differ in number,
+    the first that all tasks have are taken.
 
     Args:
         frame: of `load_results`.
@@ -97,11 +97,11 @@ def matrices(
         raise ValueError(f"scores of {budgets} budgets are not averaged")
     scores = final_scores(frame)
     scores = scores[(scores["protocol"] == protocol) & scores[metric].notna()]
-    algos = sorted(scores["algo"].unique())
-    having = [set(scores.loc[scores["algo"] == algo, "task"]) for algo in algos]
-    tasks = sorted(set.intersection(*having)) if having else []
+    having = {algo: set(scores.loc[scores["algo"] == algo, "task"]) for algo in algorithms(scores)}
+    judged = [own for algo, own in having.items() if algo not in floors(frame)]
+    tasks = sorted(set.intersection(*(judged or having.values()))) if having else []
     found = {}
-    for algo in algos if tasks else []:
+    for algo in (algo for algo, own in having.items() if tasks and own >= set(tasks)):
         part = scores[(scores["algo"] == algo) & scores["task"].isin(tasks)].sort_values("seed")
         columns = [part.loc[part["task"] == task, metric].to_numpy() for task in tasks]
         seeds = min(map(len, columns))
@@ -129,8 +129,8 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     rows, rng = [], np.random.default_rng(0)
     shared, _ = matrices(frame, SHARE["sampled"])
     frame = frame[frame["task"].isin(shared)]
-    for protocol in ACTING:
-        tasks, modes = matrices(frame, SHARE[protocol], protocol)
+    for protocol, metric in SHARE.items():
+        tasks, modes = matrices(frame, metric, protocol)
         _, success = matrices(frame, "success", protocol)
         for algo in modes if tasks == shared else ():
             row = {"algo": algo, "protocol": protocol, "tasks": len(tasks),
@@ -144,7 +144,11 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@figure("report", "headline", "Success against solved modes", 1)
+@figure(
+    "report", "headline", "Success against solved modes",
+    "Means over tasks and seeds with 95 % intervals. Filled: solved modes where the policy acts by "
+    "itself; hollow: command coverage where each of its modes is commanded in turn.", place=1,
+)  # fmt: skip
 def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
     """Return success against the share of modes solved, averaged over tasks, with 95 % intervals.
 
@@ -159,7 +163,8 @@ def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
     colors, marks = algo_colors(algos), algo_markers(algos)
     columns = 2 if len(shown) == 4 else min(len(shown), 3)
     rows = -(-len(shown) // columns)
-    drawn = new_figure(3.5 * columns + 0.4, 3.3 * rows + 0.25 * -(-len(algos) // 6))
+    width, across = 3.5 * columns + 0.4, 2 * columns  # legend columns
+    drawn = new_figure(width, 3.3 * rows + 0.25 * -(-(len(algos) + 2) // across))
     grid = np.ravel(drawn.subplots(rows, columns, sharex=True, sharey=True))
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
@@ -167,11 +172,12 @@ def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
         for row in table.to_dict("records"):
             color, hollow = colors[row["algo"]], row["protocol"] == "commanded"
             at = row["modes"], row["success"]
-            for k, metric in enumerate(("modes", "success")):
-                ends = [row[f"{metric}_low"], row[f"{metric}_high"]]
-                across = [at[1 - k]] * 2
-                axes.plot(*((ends, across) if k == 0 else (across, ends)), color=color, lw=1.1,
-                          alpha=0.7)  # fmt: skip
+            bars = [
+                ([row["modes_low"], row["modes_high"]], [at[1]] * 2),
+                ([at[0]] * 2, [row["success_low"], row["success_high"]]),
+            ]
+            for x, y in bars:
+                axes.plot(x, y, color=color, lw=1.1, alpha=0.7)
             axes.plot(*at, marks[row["algo"]], ms=8, mew=1.7, color=color,
                       mfc="white" if hollow else color)  # fmt: skip
         count = int(table["tasks"].max())
@@ -183,24 +189,19 @@ def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
     named = [Line2D([], [], color=colors[a], marker=marks[a], ls="", ms=7, label=a) for a in algos]
     seen = {protocol for _, table in shown for protocol in table["protocol"]}
     kinds = [
-        Line2D(
-            [],
-            [],
-            color=INK,
-            marker="o",
-            ls="",
-            ms=7,
-            label=f"{protocol}: {METRICS[SHARE[protocol]].label}",
-            mfc=face,
-        )
-        for protocol, face in zip(ACTING, (INK, "white"), strict=True)
+        Line2D([], [], color=INK, marker="o", ls="", ms=7, mfc=face, label=protocol)
+        for protocol, face in zip(SHARE, (INK, "white"), strict=True)
         if protocol in seen
-    ]  # fmt: skip
-    drawn.legend(handles=named + kinds, loc="outside lower center", ncols=6)
+    ]
+    drawn.legend(handles=named + kinds, loc="outside lower center", ncols=across)
     return drawn
 
 
-@figure("scope", "aggregates", "Solved modes", 1)
+@figure(
+    "scope", "aggregates", "Solved modes",
+    "Sampled, over tasks and seeds, with 95 % intervals by stratified bootstrap. Less is better "
+    "for the optimality gap.", place=1,
+)  # fmt: skip
 def aggregates(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
     """Return IQM, mean, median and optimality gap of a metric with 95 % intervals."""
     tasks, scores = matrices(frame, metric)
@@ -246,7 +247,11 @@ def aggregate_table(found: list[Scope], metric: str = "solved_modes") -> pd.Data
     return pd.DataFrame(rows)
 
 
-@figure("scope", "profiles", "Performance profiles", 3)
+@figure(
+    "scope", "profiles", "Performance profiles",
+    "Share of the runs that solve more than a share of the modes, sampled, with 95 % intervals.",
+    place=3,
+)  # fmt: skip
 def profiles(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
     """Return performance profiles: the share of runs above every threshold, with intervals."""
     tasks, scores = matrices(frame, metric)
@@ -276,22 +281,27 @@ def improvement(frame: pd.DataFrame, metric: str = "solved_modes") -> pd.DataFra
 
 
 def tests_table(found: list[Scope], metric: str = "solved_modes") -> pd.DataFrame:
-    """Return a permutation test of every two algorithms, corrected by Holm within a scope."""
+    """Return a permutation test of every two algorithms, corrected by Holm within a scope.
+
+    Random play is no claim to test and costs the others no correction. The smallest p is what so
+    few seeds can reach at best, before correction.
+    """
     rows, rng = [], np.random.default_rng(0)
     for scope in found:
         tasks, scores = matrices(scope.frame, metric)
-        pairs = list(itertools.combinations(scores, 2))
-        pairs = [(a, b) for a, b in pairs if min(len(scores[a]), len(scores[b])) > 1]
+        several = [a for a in scores if len(scores[a]) > 1 and a not in floors(scope.frame)]
+        pairs = list(itertools.combinations(several, 2))
         if not pairs:
             continue
         raw = np.array([stats.permutation_test(scores[a], scores[b], rng=rng) for a, b in pairs])
         for (one, other), p, corrected in zip(pairs, raw, stats.holm(raw), strict=True):
-            gap = float(scores[one].mean() - scores[other].mean())
+            x, y = scores[one], scores[other]
             rows.append({
                 "tasks": scope.name, "algorithm": one, "against": other,
-                f"difference in {METRICS[metric].label}": f"{gap:+.2f}", "p": f"{p:.3f}",
-                "p, Holm": f"{corrected:.3f}", "seeds": f"{len(scores[one])}, {len(scores[other])}",
-                "number of tasks": str(len(tasks)),
+                f"difference in {METRICS[metric].label}": f"{x.mean() - y.mean():+.2f}",
+                "p": f"{p:.2g}", "p, Holm": f"{corrected:.2g}",
+                "smallest p": f"{stats.smallest_p(len(x), len(y), len(tasks)):.2g}",
+                "seeds": f"{len(x)}, {len(y)}", "number of tasks": str(len(tasks)),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -314,7 +324,11 @@ def improvement_table(found: list[Scope], metric: str = "solved_modes") -> pd.Da
     return pd.DataFrame(rows).fillna("")
 
 
-@figure("scope", "improvement", "Probability of improvement", 4)
+@figure(
+    "scope", "improvement", "Probability of improvement",
+    "Chance that a run of the row's algorithm solves more modes, sampled, than one of the "
+    "column's; ties count half. Permutation tests are in the table below.", place=4,
+)  # fmt: skip
 def improvement_map(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
     """Return the matrix of probabilities of improvement as a heat map."""
     table = improvement(frame, metric)
@@ -339,8 +353,6 @@ def improvement_map(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure
 def ablation(frame: pd.DataFrame, order: Sequence[str], labels: Sequence[str]) -> Figure:
     """Return experiments of one task, one row each: per-seed dots, mean and 95 % interval.
 
-    A run that found no mode to command counts as 0 on command.
-
     Args:
         frame: of `load_results`.
         order: experiment names from top to bottom.
@@ -357,9 +369,8 @@ def ablation(frame: pd.DataFrame, order: Sequence[str], labels: Sequence[str]) -
         drawn.subplots(1, len(columns), sharey=True), columns, strict=True
     ):
         for place, name in enumerate(order):
-            own = scores[scores["experiment"] == name].set_index("seed")
-            chosen = own.loc[own["protocol"] == protocol, metric]
-            values = chosen.reindex(own.index.unique()).fillna(0).to_numpy()
+            own = scores[(scores["experiment"] == name) & (scores["protocol"] == protocol)]
+            values = own[metric].to_numpy()
             if not len(values):
                 continue
             axes.plot(values, np.full(len(values), place), "o", ms=4, color="#0173b2", alpha=0.45,

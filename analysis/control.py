@@ -29,7 +29,11 @@ def control_matrix(run: RunRecord) -> np.ndarray:
     return matrix
 
 
-@figure("task", "control", "Commanded and obtained modes", 5)
+@figure(
+    "task", "control", "Commanded and obtained modes",
+    "Share of a command's episodes with each label in the last evaluation; the seed with the "
+    "median of solved modes. Obedience is one dark cell per row, each in another column.", place=5,
+)  # fmt: skip
 def control(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return commanded against obtained mode as a heat map, one panel per algorithm."""
     chosen = per_algo([r for r in runs if not r.last("commanded").empty], frame, "commanded")
@@ -60,7 +64,11 @@ def control(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     return drawn
 
 
-@figure("task", "modes", "Which modes the policy takes by itself", 4)
+@figure(
+    "task", "modes", "Which modes the policy takes by itself",
+    "Share of the last evaluation's episodes, sampled: mean over seeds, lines from the least to "
+    "the largest.", place=4,
+)  # fmt: skip
 def by_mode(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return the share of the episodes that each mode gets, sampled, mean and range over seeds."""
     runs = [r for r in runs if not r.last("sampled").empty]

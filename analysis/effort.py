@@ -13,7 +13,7 @@ from bench.analysis.load import RunRecord
 from bench.analysis.style import algo_colors, new_figure
 
 
-@figure("report", "speed", "Time", 2)
+@figure("report", "speed", "Time", "A dot per finished run, a line at the median.", place=2)
 def speed(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
     """Return minutes per run and updates per second of learner time: a dot per run, and medians."""
     runs = [r for r in runs if r.facts.get("seconds", {}).get("learner")]

@@ -45,6 +45,17 @@ class RunRecord:
         return list(self.facts.get("task_info", {}).get("modes", []))
 
     @property
+    def floor(self) -> bool:
+        """Whether the algorithm learns from no data: random play, which all others must beat."""
+        return bool(self.facts.get("algo_info", {}).get("data") == "none")
+
+    @property
+    def commandable(self) -> bool:
+        """Whether the policy takes commands, though it may know no mode to command yet."""
+        says = self.facts.get("algo_info", {}).get("commanded") == "yes"
+        return says or "commanded" in set(self.episodes.get("protocol", ()))
+
+    @property
     def steps(self) -> int:
         """Env steps so far: of run.json, or of progress.jsonl where that is further."""
         known = int(self.facts.get("env_steps") or 0)
@@ -94,9 +105,11 @@ class RunRecord:
         if not len(rows) or not (self.path / "paths.npz").exists():
             return False
         try:
-            return any(len(path) for path in self.paths(rows))
+            with arrays(self.path / "paths.npz") as stored:
+                lengths = np.diff(stored["offsets"])  # the points need not be read
         except ValueError:
             return True  # the figure says what is wrong
+        return bool(rows.max() >= len(lengths) or lengths[rows].any())
 
     def paths(self, rows: pd.Index) -> list[np.ndarray]:
         """Return the paths (T, P) in m of episodes, by their row numbers.
@@ -177,7 +190,7 @@ def read_run(place: Path) -> RunRecord:
         raise ValueError("not the record of a run")
     facts |= {"algo": str(facts["algo"]), "task": str(facts["task"]), "seed": int(facts["seed"])}
     empty = {"experiment": "", "family": "", "status": "unknown", "seconds": {}, "versions": {},
-             "task_info": {}}  # fmt: skip
+             "task_info": {}, "algo_info": {}}  # fmt: skip
     for key, default in empty.items():
         facts[key] = facts.get(key) or default
         if type(facts[key]) is not type(default):
@@ -200,21 +213,27 @@ def read_run(place: Path) -> RunRecord:
 def load_results(results: str | Path) -> pd.DataFrame:
     """Return one row per evaluation of each run and protocol, with all metrics.
 
-    Columns: experiment, task, family, algo, seed, budget, preset, status, mujoco,
-    target_env_steps, minutes, env_steps, protocol, num_modes and the metrics of
+    Columns: experiment, task, family, algo, seed, budget, preset, status, floor (random play),
+    mujoco, target_env_steps, minutes, num_modes, env_steps, protocol, episodes and the metrics of
     `metrics.METRICS`. Unfinished runs are included.
     """
     return table(read_runs(results))
 
 
 def table(runs: list[RunRecord]) -> pd.DataFrame:
-    """Return the evaluations of runs, one row each."""
+    """Return the evaluations of runs, one row each (see `load_results`).
+
+    Where an algorithm that takes commands knew no mode to command, nothing was solved on command:
+    the row has no episodes and 0 for every metric that is 0 where nothing is solved.
+    """
+    commandable = {run.facts["algo"] for run in runs if run.commandable}
     parts: list[dict[str, Any]] = []
     for run in runs:
         if run.episodes.empty:
             continue
         facts, num_modes, own = run.facts, len(run.modes), run.episodes
         fixed = {key: facts.get(key) for key in KEYS} | {
+            "floor": run.floor,
             "mujoco": facts.get("versions", {}).get("mujoco"),
             "target_env_steps": facts.get("target_env_steps"),
             "minutes": sum(facts.get("seconds", {}).values()) / 60,
@@ -223,11 +242,19 @@ def table(runs: list[RunRecord]) -> pd.DataFrame:
         codes, protocols = pd.factorize(own["protocol"], sort=True)
         key = own["env_steps"].to_numpy(np.int64) * len(protocols) + codes
         keys, group = np.unique(key, return_inverse=True)
-        scores = metrics.evaluations(run.evaluations(group))
-        columns = {"env_steps": (keys // len(protocols)).tolist(),
-                   "protocol": [protocols[i] for i in keys % len(protocols)]}  # fmt: skip
-        columns |= {name: values.tolist() for name, values in scores.items()}
-        parts.append({name: [value] * len(keys) for name, value in fixed.items()} | columns)
+        at, protocol = keys // len(protocols), np.asarray(protocols)[keys % len(protocols)]
+        uncommanded = np.empty(0, np.int64)  # env steps at which there was no mode to command
+        if num_modes and facts["algo"] in commandable:
+            uncommanded = np.setdiff1d(at[protocol == "sampled"], at[protocol == "commanded"])
+        columns = {
+            "env_steps": [*at.tolist(), *uncommanded.tolist()],
+            "protocol": [*protocol.tolist(), *["commanded"] * len(uncommanded)],
+            "episodes": [*np.bincount(group).tolist(), *[0] * len(uncommanded)],
+        }
+        for name, values in metrics.evaluations(run.evaluations(group)).items():
+            columns[name] = [*values.tolist(), *[metrics.METRICS[name].nothing] * len(uncommanded)]
+        rows = len(columns["env_steps"])
+        parts.append({name: [value] * rows for name, value in fixed.items()} | columns)
     if not parts:
         return pd.DataFrame()
     return pd.DataFrame({name: [v for part in parts for v in part[name]] for name in parts[0]})
@@ -242,6 +269,17 @@ def final_scores(frame: pd.DataFrame) -> pd.DataFrame:
     means = last.groupby(keys)[numbers].mean()
     means["env_steps"] = last.groupby(keys)["env_steps"].max()
     return means.reset_index()
+
+
+def algorithms(frame: pd.DataFrame) -> list[str]:
+    """Return the algorithms of a frame as tables list them: by name, random play last."""
+    last = floors(frame)
+    return sorted(frame["algo"].unique(), key=lambda name: (name in last, name))
+
+
+def floors(frame: pd.DataFrame) -> set[str]:
+    """Return the algorithms of a frame that are random play."""
+    return set(frame.loc[frame["floor"].astype(bool), "algo"])
 
 
 def finished(frame: pd.DataFrame) -> pd.DataFrame:

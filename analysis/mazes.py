@@ -44,10 +44,9 @@ def draw_paths(axes: Axes, run: RunRecord, protocol: str, legend: bool = True) -
     info, num_modes = run.facts["task_info"], len(run.modes)
     if info.get("layout"):
         draw_maze(axes, info["layout"], info["cell"])
-    episodes = run.last(protocol)
-    order = episodes.sort_values("mode", kind="stable")
+    order = run.last(protocol).sort_values("mode", kind="stable")
     modes = order["mode"].to_numpy()
-    paths = run.paths(order.index)
+    paths = run.paths(order.index)  # one that was dropped is empty and draws nothing
     for mode in np.unique(modes):
         lost = mode < 0
         axes.add_collection(
@@ -70,7 +69,11 @@ def draw_paths(axes: Axes, run: RunRecord, protocol: str, legend: bool = True) -
                     fontsize=6.5, handlelength=1.0, columnspacing=0.8)  # fmt: skip
 
 
-@figure("task", "paths", "Paths of the last evaluation", 1)
+@figure(
+    "task", "paths", "Paths of the last evaluation",
+    "One colour per mode, failures thin and grey; the seed with the median of solved modes.",
+    place=1,
+)  # fmt: skip
 def path_map(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return one task's path maps: a panel per algorithm and protocol, its median seed."""
     if not any(run.facts["task_info"].get("layout") for run in runs):
@@ -101,7 +104,11 @@ def path_map(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     return drawn
 
 
-@figure("task", "exploration", "Where training went", 6)
+@figure(
+    "task", "exploration", "Where training went",
+    "How often each place was visited over training, on a logarithmic scale; the first seed.",
+    place=6,
+)  # fmt: skip
 def exploration(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return where training went: one heat map per algorithm, counts on a logarithmic scale."""
     chosen: dict[str, RunRecord] = {}

@@ -205,7 +205,7 @@ class Metric:
         span: smallest and largest value; None where there is no bound.
         commanded: whether it judges obedience, and so is defined where modes were commanded.
         modes: whether it needs a task with modes.
-        more_is_better: whether it does.
+        more_is_better: whether a larger value is better.
     """
 
     label: str
@@ -215,12 +215,19 @@ class Metric:
     modes: bool = True
     more_is_better: bool = True
 
+    @property
+    def title(self) -> str:
+        """Its label, and which end is good where that is not the upper one."""
+        return self.label if self.more_is_better else f"{self.label} (less is better)"
+
+    @property
+    def nothing(self) -> float:
+        """Its value where nothing is solved; NaN where that leaves it undefined."""
+        solves = self.modes and self.more_is_better
+        return 0.0 if solves else float("nan")
+
 
 METRICS: dict[str, Metric] = {
-    "episodes": Metric("episodes", lambda e: e.episodes, (0, None), modes=False),
-    "return": Metric("return", lambda e: e.mean(e.returns), None, modes=False),
-    "length": Metric("episode length", lambda e: e.mean(e.lengths), (0, None), modes=False,
-                     more_is_better=False),
     "success": Metric("success rate", lambda e: e.mean(e.success)),
     "other": Metric("successes in no named mode", lambda e: e.tally[:, -2] / e.episodes,
                     more_is_better=False),
@@ -237,6 +244,9 @@ METRICS: dict[str, Metric] = {
     "command_success": Metric("command success", lambda e: e.mean(e.success), commanded=True),
     "reachable_modes": Metric("reachable modes", reachable_modes, (0, None), commanded=True),
     "detour": Metric("detour", detour, (0, None), more_is_better=False),
+    "return": Metric("return", lambda e: e.mean(e.returns), None, modes=False),
+    "length": Metric("episode length", lambda e: e.mean(e.lengths), (0, None), modes=False,
+                     more_is_better=False),
 }  # fmt: skip
 
 

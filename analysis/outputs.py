@@ -29,6 +29,7 @@ class Picture:
     Attributes:
         name: of its files beside the page, without suffix.
         title: above it.
+        caption: below the title.
         code: its PNG, base64.
         records: run directories that it is made from.
         algo: the only algorithm that it shows, or "".
@@ -36,6 +37,7 @@ class Picture:
 
     name: str
     title: str
+    caption: str
     code: str
     records: list[str] = field(default_factory=list)
     algo: str = ""
@@ -62,10 +64,11 @@ class Sheet:
 
 @dataclass
 class Job:
-    """A figure to be drawn: what it is called and how it is made."""
+    """A figure to be drawn: what it is called and how it is made (see `Picture`)."""
 
     name: str
     title: str
+    caption: str
     make: Callable[[], Figure | None]
     algo: str = ""
 
@@ -123,7 +126,9 @@ def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture |
     own = [str(place) for place in getattr(figure, "records", [])]
     notes += getattr(figure, "problems", [])
     code = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(path.name, job.title, code, list(dict.fromkeys(own)) or records, job.algo)
+    return Picture(
+        path.name, job.title, job.caption, code, list(dict.fromkeys(own)) or records, job.algo
+    )
 
 
 def sheet(table: pd.DataFrame, path: Path, title: str) -> Sheet:

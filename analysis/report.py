@@ -26,6 +26,7 @@ from bench.analysis.load import (
     RunRecord,
     final_scores,
     finished,
+    floors,
     read_runs,
     refusals,
     tell_apart,
@@ -37,9 +38,7 @@ from bench.analysis.style import algo_colors, algo_markers, palette
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
-HOVERED = {  # metrics that the page's own chart can show
-    name: metric.label for name, metric in METRICS.items() if name != "episodes"
-}
+HOVERED = {name: metric.title for name, metric in METRICS.items()}  # that the page can chart
 SYMBOLS = dict(zip("osD^vP*Xp<>h", (
     "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x", "pentagon",
     "triangle-left", "triangle-right", "hexagon",
@@ -83,8 +82,9 @@ def write(
     notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
     page: dict[str, Any] = {
         "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "null",
-        "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": [],
-        "manifest": manifest(runs), "command": command(results, out, experiments, tasks, algos),
+        "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": ({}, []),
+        "floors": set(), "manifest": manifest(runs),
+        "command": command(results, out, experiments, tasks, algos),
     }  # fmt: skip
     frame = evaluations(runs)
     if not frame.empty:
@@ -107,7 +107,7 @@ def content(
     comparable = frame[~frame["task"].isin(blocked)]
     page: dict[str, Any] = {
         "tasks": sorted(frame["task"].unique()), "algos": names, "plotly": get_plotlyjs(),
-        "chart": chart_data(frame, comparable),
+        "chart": chart_data(frame, comparable), "floors": floors(frame),
     }  # fmt: skip
     with palette(names):
         page |= overview(runs, comparable, out, notes)
@@ -161,25 +161,28 @@ def overview(
     notes += comparison.mixed_budgets(frame)
     done = [run for run in runs if run.facts["status"] == "done"]
     jobs = [
-        Job(entry.name, entry.title, partial(entry.make, done, found))
-        for entry in catalogue.figures("report")
+        Job(e.name, e.title, e.caption, partial(e.make, done, found))
+        for e in catalogue.figures("report")
     ]
     for place, scope in enumerate(found):
         notes += comparison.left_out(scope)
         tail = f"-{slug(scope.name)}" if place else ""
         jobs += [
-            Job(f"{e.name}{tail}", f"{e.title}: {scope.name}", partial(e.make, scope.frame))
+            Job(f"{e.name}{tail}", f"{e.title}: {scope.name}", e.caption,
+                partial(e.make, scope.frame))
             for e in catalogue.figures("scope")
-        ]
+        ]  # fmt: skip
     pictures = draw_all(jobs, out, [str(run.path) for run in done], notes)
     made = [
-        ("table", "Results", tables.result_table(frame)),
+        ("table", "Results: every metric of every task, algorithm and protocol",
+         tables.result_table(frame)),
         ("aggregates", "Solved modes, averaged", comparison.aggregate_table(found)),
         ("improvement", "Probability of improvement", comparison.improvement_table(found)),
-        ("tests", "Permutation tests over seeds", comparison.tests_table(found)),
+        ("tests", "Permutation tests over seeds, within tasks, with Holm's correction; smallest p: "
+         "what so few seeds can reach at best, uncorrected", comparison.tests_table(found)),
         ("survival", "Modes: when first found, whether lost", survival.survival_table(done)),
         ("settings", "Settings: what was held equal", tables.settings_table(done)),
-    ]
+    ]  # fmt: skip
     sheets = [sheet(table, out / name, title) for name, title, table in made if len(table)]
     return {"sheets": sheets, "overview": pictures, "matrix": tables.matrix(frame)}
 
@@ -199,16 +202,17 @@ def block(
 ) -> tuple[list[Picture], list[str]]:
     """Return one task's figures, and which could not be drawn; what records lack is left out."""
     jobs = [
-        Job(entry.name, entry.title, partial(entry.make, runs, frame))
-        for entry in catalogue.figures("task")
-        if not (entry.compares and blocked)
+        Job(e.name, e.title, e.caption, partial(e.make, runs, frame))
+        for e in catalogue.figures("task")
+        if not (e.compares and blocked)
     ]
     notes: list[str] = []
     for algo in sorted({run.facts["algo"] for run in runs}):
         own = [run for run in runs if run.facts["algo"] == algo]
-        for entry in catalogue.figures("run"):
-            first = partial(first_drawn, entry.make, own, notes)
-            jobs.append(Job(f"{entry.name}-{slug(algo)}", f"{entry.title} of {algo}", first, algo))
+        for e in catalogue.figures("run"):
+            first = partial(first_drawn, e.make, own, notes)
+            name, title = f"{e.name}-{slug(algo)}", f"{e.title} of {algo}"
+            jobs.append(Job(name, title, e.caption, first, algo))
     for job in jobs:
         job.name = f"{slug(task)}-{job.name}"
     with palette(algos):

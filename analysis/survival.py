@@ -49,7 +49,12 @@ def lost(present: np.ndarray) -> bool:
     return bool(present.any()) and len(present) >= MISSES and not present[-MISSES:].any()
 
 
-@figure("task", "survival", "When modes were found, kept and lost", 3)
+@figure(
+    "task", "survival", "When modes were found, kept and lost",
+    "A bar while the policy shows the mode by itself, a thin line while it can be commanded; it "
+    "ends where two evaluations in a row miss the mode. The seed with the median of solved modes.",
+    place=3,
+)  # fmt: skip
 def survival(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return when every mode was first found, kept and lost: one bar per mode, by algorithm.
 

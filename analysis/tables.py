@@ -10,13 +10,8 @@ import yaml
 
 from bench.analysis import stats
 from bench.analysis.comparison import SHARE
-from bench.analysis.load import RunRecord, final_scores, finished
+from bench.analysis.load import RunRecord, algorithms, final_scores, finished
 from bench.analysis.metrics import METRICS
-
-COLUMNS = (  # metrics of the long table
-    "success", "mode_coverage", "effective_modes", "solved_modes", "multi_goal_score",
-    "command_coverage", "command_information", "reachable_modes", "other", "detour", "return",
-)  # fmt: skip
 
 SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
     "algo.novelty.coef": "novelty bonus",
@@ -41,18 +36,19 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per task, algorithm and protocol; cells are `mean [low, high]`.
 
     With one seed there is no interval: the cell says `1 seed` in its place. Only finished runs
-    have a score.
+    have a score, and a metric that none of them defines has no column.
     """
     done = finished(frame)
     if done.empty:
         return pd.DataFrame()
     scores = final_scores(done)
+    defined = {name: metric.label for name, metric in METRICS.items() if scores[name].notna().any()}
     rng = np.random.default_rng(0)
     rows = []
     for (task, algo, protocol), part in scores.groupby(["task", "algo", "protocol"]):
         row = {"task": task, "algorithm": algo, "protocol": protocol}
-        for metric in COLUMNS:
-            row[METRICS[metric].label] = cell(part[metric].dropna().to_numpy(), rng)
+        for name, label in defined.items():
+            row[label] = cell(part[name].dropna().to_numpy(), rng)
         row |= {
             "modes": f"{part['num_modes'].iloc[0]:.0f}",
             "seeds": str(len(part)),
@@ -60,34 +56,39 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
             "minutes": f"{part['minutes'].mean():.1f}",
         }
         rows.append(row)
+    order = algorithms(done)
+    rows.sort(key=lambda row: (row["task"], order.index(str(row["algorithm"])), row["protocol"]))
     return pd.DataFrame(rows)
 
 
-def matrix(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the share of modes solved of every task and algorithm, sampled and commanded.
+def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
+    """Return the share of modes that every algorithm solves on every task (see `SHARE`).
 
     Returns:
-        A row per task: its name, number of modes and cells, one per algorithm in order: a mean or
-        None for either protocol of `SHARE`, and what to say of them.
+        The protocols of every algorithm, random play last; and a row per task: its name, number of
+        modes and cells, for every algorithm and protocol the mean over seeds (None where nothing
+        was run) and a text with its interval. Both empty without finished runs.
     """
     done = finished(frame)
     done = done[done["num_modes"] > 0] if len(done) else done
     if done.empty:
-        return []
+        return {}, []
     scores, rng = final_scores(done), np.random.default_rng(0)
+    measured = set(zip(scores["algo"], scores["protocol"], strict=True))
+    columns = {a: [p for p in SHARE if (a, p) in measured] for a in algorithms(done)}
     rows = []
     for task, part in scores.groupby("task"):
         cells = []
-        for algo in sorted(frame["algo"].unique()):
-            own, shown = part[part["algo"] == algo], {}
-            for protocol, metric in SHARE.items():
-                values = own.loc[own["protocol"] == protocol, metric].dropna().to_numpy()
-                mean = float(values.mean()) if len(values) else None
-                said = f"{METRICS[metric].label} {cell(values, rng)}, {len(values)} seeds"
-                shown[protocol] = {"mean": mean, "said": said if len(values) else "not measured"}
-            cells.append({"algo": algo, **shown})
+        for algo, protocol in ((a, p) for a, protocols in columns.items() for p in protocols):
+            own = part[(part["algo"] == algo) & (part["protocol"] == protocol)]
+            values, label = own[SHARE[protocol]].to_numpy(), METRICS[SHARE[protocol]].label
+            seeds = f", {len(values)} seeds" if len(values) > 1 else ""
+            cells.append({
+                "algo": algo, "mean": float(values.mean()) if len(values) else None,
+                "text": f"{algo}, {protocol}: {label} {cell(values, rng) or 'not run'}{seeds}",
+            })  # fmt: skip
         rows.append({"task": task, "modes": int(part["num_modes"].iloc[0]), "cells": cells})
-    return rows
+    return columns, rows
 
 
 def settings_table(runs: list[RunRecord]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from bench.analysis import stats
 from bench.analysis.catalogue import figure
-from bench.analysis.comparison import ACTING, matrices
+from bench.analysis.comparison import SHARE, matrices
 from bench.analysis.load import RunRecord, by_two
 from bench.analysis.metrics import METRICS
 from bench.analysis.style import INK, PROTOCOLS, algo_colors, new_figure
@@ -17,7 +17,11 @@ from bench.analysis.style import INK, PROTOCOLS, algo_colors, new_figure
 CURVES = ("success", "mode_coverage", "effective_modes", "return")
 
 
-@figure("task", "curves", "Over training", 2, compares=True)
+@figure(
+    "task", "curves", "Over training",
+    "Interquartile mean over seeds with its 95 % interval as far as all seeds have come; thin: "
+    "each seed.", place=2, compares=True,
+)  # fmt: skip
 def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return one task's metrics against env steps: IQM over seeds, 95 % interval, each seed.
 
@@ -63,13 +67,12 @@ def training(
     """Return an algorithm's scores in the course of training, on every task alike.
 
     Tasks are given different numbers of env steps, so that scores are aligned by the share of them
-    that is spent; between two evaluations the earlier one counts. Before the first mode is known
-    nothing can be commanded, so nothing is solved on command: those scores are 0.
+    that is spent; between two evaluations the earlier one counts.
 
     Args:
         frame: evaluations of finished runs.
         algo: whose.
-        metric: column of it, 0 where nothing is solved.
+        metric: column of it.
         protocol: sampled | commanded.
 
     Returns:
@@ -78,12 +81,10 @@ def training(
     """
     own = frame[frame["algo"] == algo]
     own = own.assign(share=own["env_steps"] / own.groupby("task")["env_steps"].transform("max"))
-    if protocol not in set(own["protocol"]):
+    own = own[own["protocol"] == protocol]
+    if own.empty:
         return np.empty(0), np.empty((0, 0, 0))
-    run = ["task", "seed"]
-    evaluated = own.pivot_table(index="share", columns=run, values="success").notna()
-    wide = own[own["protocol"] == protocol].pivot_table(index="share", columns=run, values=metric)
-    wide = wide.reindex_like(evaluated).fillna(0.0).where(evaluated).ffill().dropna()
+    wide = own.pivot_table(index="share", columns=["task", "seed"], values=metric).ffill().dropna()
     tasks = sorted(set(wide.columns.get_level_values(0)))
     seeds = min(wide[task].shape[1] for task in tasks)
     return wide.index.to_numpy(), np.stack(
@@ -91,13 +92,18 @@ def training(
     )
 
 
-@figure("scope", "efficiency", "Sample efficiency", 2)
-def efficiency(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | None:
+@figure(
+    "scope", "efficiency", "Sample efficiency",
+    "Interquartile mean over tasks and seeds in the course of training, with 95 % intervals. "
+    "Sampled: solved modes; commanded: command coverage, 0 before the first mode is known.",
+    place=2,
+)  # fmt: skip
+def efficiency(frame: pd.DataFrame) -> Figure | None:
     """Return sample efficiency: IQM over tasks and seeds in the course of training, 95 % intervals.
 
     Against env steps, or the share of each task's env steps where tasks differ in these.
     """
-    tasks, scores = matrices(frame, metric)
+    tasks, scores = matrices(frame, SHARE["sampled"])
     if not tasks:
         return None
     frame = frame[frame["task"].isin(tasks)]
@@ -108,7 +114,7 @@ def efficiency(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | No
     axes, colors, rng = drawn.subplots(), algo_colors(scores), np.random.default_rng(0)
     seen = set()
     for algo in scores:
-        for protocol in ACTING:
+        for protocol, metric in SHARE.items():
             at, curves = training(frame, algo, metric, protocol)
             if not len(at):
                 continue
@@ -118,10 +124,10 @@ def efficiency(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | No
             if ends:
                 axes.fill_between(at * unit, *ends, color=colors[algo], alpha=0.15, lw=0)
     axes.set(xlabel="env steps (million)" if alike else "share of each task's env steps",
-             ylabel=f"{metric.replace('_', ' ')}, IQM", ylim=(-0.02, 1.02))  # fmt: skip
+             ylabel="share of the modes solved, IQM", ylim=(-0.02, 1.02))  # fmt: skip
     axes.grid(alpha=0.25)
     named = [Line2D([], [], color=colors[algo], lw=2, label=algo) for algo in scores]
     dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p)
-              for p in ACTING if p in seen]  # fmt: skip
+              for p in SHARE if p in seen]  # fmt: skip
     drawn.legend(handles=named + dashes, loc="outside right upper", fontsize=7.5)
     return drawn

@@ -1,7 +1,10 @@
 """Metrics and statistics against cases worked by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from bench.analysis import metrics, stats
 
@@ -63,20 +66,29 @@ def test_a_policy_that_ignores_commands_and_goes_one_way_controls_nothing(num_mo
     assert scores["command_information"] == 0 and scores["reachable_modes"] == 1
     assert scores["command_success"] == 1, "how well, not whether, commands are obeyed"
     assert scores["mode_coverage"] == pytest.approx(1 / num_modes)
-    assert scores["effective_modes"] == pytest.approx(1)
-    assert scores["multi_goal_score"] == pytest.approx(1 / num_modes)
+    assert scores["effective_modes"] == pytest.approx(1) and scores["mode_entropy"] == 0
+    assert scores["solved_modes"] == scores["multi_goal_score"] == pytest.approx(1 / num_modes)
 
 
 @pytest.mark.parametrize("num_modes", [2, 4, 8])
 def test_a_uniform_policy_that_ignores_commands_is_diverse_and_controls_nothing(num_modes):
     rng, commanded = np.random.default_rng(0), np.repeat(np.arange(num_modes), 20)
-    runs = [one(rng.integers(num_modes, size=len(commanded)), num_modes, commanded)
-            for _ in range(300)]  # fmt: skip
-    mean = {name: np.mean([run[name] for run in runs]) for name in runs[0]}
-    assert mean["command_coverage"] == pytest.approx(1 / num_modes, abs=0.02)
+    episodes = len(commanded)
+    runs = [one(rng.integers(num_modes, size=episodes), num_modes, commanded) for _ in range(400)]
+    mean = {name: np.mean([run[name] for run in runs]) for name in runs[0] if name != "detour"}
+    assert mean["command_coverage"] == pytest.approx(1 / num_modes, abs=0.015)
     assert mean["command_information"] < 0.02
-    assert mean["effective_modes"] == pytest.approx(num_modes, rel=0.05)
-    assert mean["mode_coverage"] > 0.97 and mean["multi_goal_score"] > 0.85
+    assert mean["command_success"] == mean["mode_coverage"] == 1
+    count = np.arange(episodes + 1)  # of one mode: binomial with a mean of 20
+    least = (np.minimum(count, 20) * binom.pmf(count, episodes, 1 / num_modes)).sum() / 20
+    assert mean["multi_goal_score"] == pytest.approx(least, abs=0.01)
+    assert mean["mode_entropy"] == pytest.approx(
+        1, abs=0.01
+    )  # the plain estimate is up to 0.012 low
+    assert mean["solved_modes"] == pytest.approx(mean["effective_modes"] / num_modes)
+    assert mean["effective_modes"] == pytest.approx(num_modes, rel=0.02)
+    lucky = num_modes * binom.sf(9, 20, 1 / num_modes)  # a command's 20 episodes, half of them k
+    assert mean["reachable_modes"] == pytest.approx(lucky, abs=0.08)
 
 
 def test_command_metrics_by_hand():
@@ -106,13 +118,36 @@ def test_permutations_are_exact_and_holm_is_by_hand():
     assert stats.permutation_test(x, x, rng=rng) == 1
     five = np.arange(10.0)[:, None]
     assert stats.permutation_test(five[5:], five[:5], rng=rng) == pytest.approx(2 / 252)
-    many = rng.normal(size=(4, 3))
-    assert stats.permutation_test(many, many + 5, rng=rng, draws=2000) < 0.01
+    assert stats.smallest_p(3, 3, 1) == pytest.approx(0.1)
+    assert stats.smallest_p(5, 5, 1) == pytest.approx(2 / 252)
+    assert stats.smallest_p(2, 3, 1) == 0.1, "of 10 deals none mirrors another"
+    one_way = stats.permutation_test(y[:2], x, rng=rng)
+    assert one_way == stats.smallest_p(2, 3, 1), "the bound is reached"
+    x, y = rng.normal(size=(2, 3)), rng.normal(0.7, size=(3, 3))
+    assert stats.permutation_test(x, y, rng=rng) == pytest.approx(enumerated(x, y)), "10^3 deals"
+    sampled = stats.permutation_test(x, y, rng=rng, draws=999)
+    assert sampled == pytest.approx(enumerated(x, y), abs=0.06) and sampled != enumerated(x, y)
     same = [stats.permutation_test(*rng.normal(size=(2, 5, 2)), rng=rng, draws=200)
             for _ in range(200)]  # fmt: skip
     assert 0.4 < np.mean(same) < 0.6, "p is uniform where there is no difference"
     assert np.allclose(stats.holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
     assert stats.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+
+
+def enumerated(x, y):
+    """Return the p-value of `stats.permutation_test`, every deal of every task tried in turn."""
+    pooled, size = np.concatenate([x, y]), len(x)
+    deals = [set(deal) for deal in itertools.combinations(range(len(pooled)), size)]
+
+    def gap(dealt):
+        ours = [[pooled[i, task] for i in deal] for task, deal in enumerate(dealt)]
+        theirs = [[pooled[i, task] for i in range(len(pooled)) if i not in deal]
+                  for task, deal in enumerate(dealt)]  # fmt: skip
+        return abs(np.mean(ours) - np.mean(theirs))
+
+    seen = gap([set(range(size))] * x.shape[1])
+    gaps = [gap(dealt) for dealt in itertools.product(deals, repeat=x.shape[1])]
+    return np.mean(np.array(gaps) >= seen - 1e-9)
 
 
 def test_aggregates_by_hand():

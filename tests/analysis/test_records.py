@@ -6,9 +6,19 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from test_report import make_run
 
-from bench.analysis import comparison, metrics, report, style, survival, tables
+from bench.analysis import (
+    catalogue,
+    comparison,
+    mazes,
+    metrics,
+    report,
+    style,
+    survival,
+    tables,
+)
 from bench.analysis.load import load_results, read_runs, refusals, tell_apart
 
 
@@ -161,6 +171,57 @@ def test_tables_escape_what_their_formats_read():
     assert r"50 \% | x \& y\_1 $>$ \{b\}" in tables.latex(table)
     assert r"\toprule" in tables.latex(table) and r"task\_a" in tables.latex(table)
     assert r"50 % \| x & y_1" in tables.markdown(table)
+
+
+def test_random_play_is_the_last_row_of_every_table(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, "beta", seed)
+        make_run(tmp_path, "gamma", seed, shares=(1.0, 0.0))
+        make_run(tmp_path, "beta", seed, task="other")
+        make_run(tmp_path, "gamma", seed, task="other")
+        luck = make_run(tmp_path, "aleatory", seed)
+        edit(luck, algo_info={"data": "none"})
+        episodes = pd.read_parquet(luck / "episodes.parquet")
+        episodes["success"], episodes["mode"] = False, -1
+        episodes[episodes["protocol"] == "sampled"].to_parquet(luck / "episodes.parquet")
+    frame = load_results(tmp_path)
+    rows = tables.result_table(frame)
+    assert rows.loc[rows["task"] == "maze-v1", "algorithm"].iloc[-1] == "aleatory"
+    columns, matrix = tables.matrix(frame)
+    assert list(columns.items())[-1] == ("aleatory", ["sampled"])
+    assert [cell["mean"] for cell in matrix[0]["cells"]][-1] == 0
+    assert [cell["mean"] for cell in matrix[1]["cells"]][-1] is None
+    (scope,) = comparison.scopes(frame)
+    tests = comparison.tests_table([scope])
+    assert tests[["algorithm", "against"]].to_numpy().tolist() == [["beta", "gamma"]]
+    assert tests["number of tasks"].item() == "2", "a task without random play counts"
+
+
+def test_paths_that_a_record_dropped_are_not_drawn(tmp_path):
+    kept, dropped = make_run(tmp_path), make_run(tmp_path, "beta")
+    for place, keep in ((kept, slice(-5, None)), (dropped, slice(0, 0))):
+        with np.load(place / "paths.npz") as stored:
+            paths = np.split(stored["points"], stored["offsets"][1:-1])
+            some = [path[:0] for path in paths]
+            some[keep] = paths[keep]
+            offsets = np.cumsum([0, *map(len, some)])
+            np.savez(place / "paths.npz", points=np.concatenate(some), offsets=offsets,
+                     scale=stored["scale"])  # fmt: skip
+    runs = {run.facts["algo"]: run for run in read_runs(tmp_path)}
+    assert runs["alpha"].has_paths("commanded") and not runs["alpha"].has_paths("sampled")
+    assert not runs["beta"].has_paths("commanded")
+    figure = mazes.path_map(list(runs.values()), load_results(tmp_path))
+    assert figure is not None and not figure.problems
+    assert [axes.get_title() for axes in figure.axes] == ["alpha, commanded\nseed 0"]
+    lines = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
+    assert sum(len(path.vertices) > 0 for c in lines for path in c.get_paths()) == 5
+
+
+def test_two_figures_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two figures are named headline"):
+        catalogue.figure("task", "headline", "Again", "", place=1)
+    with pytest.raises(ValueError, match="is of 'page'"):
+        catalogue.figure("page", "new", "New", "", place=1)
 
 
 def test_an_algorithm_has_one_colour_whichever_others_are_drawn():

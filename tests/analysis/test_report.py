@@ -99,11 +99,18 @@ def test_the_report_says_what_each_algorithm_ran_with(tmp_path):
     assert ran.loc["alpha", "critic"] == ran.loc["beta", "environments"] == "–"
 
 
-def test_an_ablation_counts_a_run_without_commands_as_zero(tmp_path):
-    for seed in range(2):
-        make_run(tmp_path, seed=seed)
+def test_a_run_that_found_no_mode_to_command_solved_nothing_on_command(tmp_path):
+    make_run(tmp_path)
+    place = make_run(tmp_path, seed=1)
+    episodes = pd.read_parquet(place / "episodes.parquet")
+    late = (episodes["protocol"] == "sampled") | (episodes["env_steps"] == 400)
+    episodes[late].to_parquet(place / "episodes.parquet")  # the first command at the very end
+    scores = final_scores(load_results(tmp_path)).set_index(["seed", "protocol"])
+    assert scores.loc[(0, "commanded"), "command_coverage"] == 1
+    assert scores.loc[(1, "commanded"), "command_coverage"] == pytest.approx(1 / 3)
+    assert scores.loc[(1, "commanded"), "success"] == pytest.approx(1 / 3)
+    episodes[episodes["protocol"] == "sampled"].to_parquet(place / "episodes.parquet")
     frame = load_results(tmp_path)
-    frame = frame[(frame["seed"] == 0) | (frame["protocol"] == "sampled")]
     figure = comparison.ablation(frame, ["exp"], ["as it is"])
     on_command = figure.axes[0].lines
     assert sorted(on_command[0].get_xdata()) == [0, 1], "a dot per seed"
