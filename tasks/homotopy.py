@@ -44,19 +44,14 @@ def ray_origins(layout: Layout) -> np.ndarray:
 
 def crossings(path: np.ndarray, origins: np.ndarray) -> Word:
     """Return the signed rays that a path (T, 2) crosses, in order, not reduced."""
-    times, letters = [], []
-    for k, (x, y) in enumerate(origins, start=1):
-        right = path[:, 0] > x
-        steps = np.flatnonzero(right[1:] != right[:-1])
-        before, after = path[steps], path[steps + 1]
-        share = (x - before[:, 0]) / (after[:, 0] - before[:, 0])
-        hit = before[:, 1] + share * (after[:, 1] - before[:, 1]) < y
-        times.append((steps + share)[hit])
-        letters.append(np.where(right[steps + 1], k, -k)[hit])
-    if not times:
-        return ()
-    order = np.argsort(np.concatenate(times), kind="stable")
-    return tuple(np.concatenate(letters)[order].tolist())
+    right = path[:, 0] > origins[:, :1]  # (obstacles, T)
+    ray, step = np.nonzero(right[:, 1:] != right[:, :-1])
+    before, after = path[step], path[step + 1]
+    share = (origins[ray, 0] - before[:, 0]) / (after[:, 0] - before[:, 0])
+    hit = before[:, 1] + share * (after[:, 1] - before[:, 1]) < origins[ray, 1]
+    order = np.argsort((step + share)[hit], kind="stable")
+    signed = np.where(right[ray, step + 1], ray + 1, -ray - 1)
+    return tuple(signed[hit][order].tolist())
 
 
 def reduce(word: Word) -> Word:
