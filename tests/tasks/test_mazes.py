@@ -317,18 +317,3 @@ def test_a_users_layout_and_the_unseen_obstacles():
         assert make_task("antmaze", layout=[block]).layout == LAYOUTS[block]
     with pytest.raises(UsageError, match="Did you mean 'v3-block1'"):
         make_task("pointmaze", layout=["v3-blok1"])
-
-
-def test_the_gym_task_restores_by_playing_again():
-    task = make_task("gym", id="Pendulum-v1")
-    env = task.make(2, seed=0)
-    rng = np.random.default_rng(0)
-    actions = rng.uniform(-1, 1, (230, 2, 1)).astype(np.float32)
-    for action in actions[:215]:
-        env.step(action)
-    other = task.make(2, seed=5)
-    assert np.array_equal(other.set_state(env.get_state()), env.obs)
-    assert np.array_equal(other.step(actions[220])[0], env.step(actions[220])[0])
-    for name, message in (("Pendulm-v1", "Did you mean"), ("CartPole-v1", "actions must be")):
-        with pytest.raises(UsageError, match=message):
-            make_task("gym", id=name)
