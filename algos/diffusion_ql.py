@@ -75,10 +75,10 @@ class DiffusionQL(DiffusionLearner):
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
-        """Sample the averaged actor, with noise if it explores."""
+        """Sample the policy, with noise if it explores."""
         rng, count = self.rng if explore else None, self.config.act_candidates
         action = best_of(
-            self.ema_actor, self.target_critic, self.norm(obs), count, rng, temperature=1.0
+            self.policy, self.target_critic, self.norm(obs), count, rng, temperature=1.0
         )
         if explore:
             action = action + self.std * torch.randn_like(action, generator=rng)

@@ -75,10 +75,10 @@ class DIPO(DiffusionLearner):
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
-        """Sample the averaged actor, with noise if it explores."""
+        """Sample the policy, with noise if it explores."""
         if not explore:
-            return self.ema_actor.sample(self.norm(obs))
-        action = self.ema_actor.sample(self.norm(obs), self.rng)
+            return self.policy.sample(self.norm(obs))
+        action = self.policy.sample(self.norm(obs), self.rng)
         action = action + self.std * torch.randn_like(action, generator=self.rng)
         return self.exploration.replace(action, self.rng).clamp(-1, 1)
 

@@ -74,12 +74,12 @@ class MaxEntDP(DiffusionLearner):
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
-        """Sample the averaged actor, and keep the best of some in evaluation if so configured."""
+        """Sample the policy, and keep the best of some in evaluation if so configured."""
         if explore:
-            action = self.ema_actor.sample(self.norm(obs), self.rng)
+            action = self.policy.sample(self.norm(obs), self.rng)
             return self.exploration.replace(action, self.rng)
         count = self.config.act_candidates
-        return best_of(self.ema_actor, self.target_critic, self.norm(obs), count)
+        return best_of(self.policy, self.target_critic, self.norm(obs), count)
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
         """Return the squared distance of the denoiser's output to the Boltzmann policy's."""

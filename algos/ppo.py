@@ -146,9 +146,12 @@ class PPO(nn.Module):
         """Go through a rollout, every field (T, N, ...), `epochs` times."""
         config = self.config
         with torch.no_grad():
-            reward = rollout["reward"] + self.novelty.bonus(
-                self.norm(torch.stack([rollout["obs"], rollout["next_obs"]])),
-                torch.stack([rollout["position"], rollout["next_position"]]),
+            reward = (
+                rollout["reward"]
+                + self.novelty.bonus(
+                    self.norm(torch.stack([rollout["obs"], rollout["next_obs"]])),
+                    torch.stack([rollout["position"], rollout["next_position"]]),
+                )[0]
             )
             value = self.value(self.norm(rollout["obs"])).squeeze(-1)
             after = self.value(self.norm(rollout["next_obs"])).squeeze(-1)
@@ -175,7 +178,7 @@ class PPO(nn.Module):
     def step_novelty(self, rollout: dict[str, Tensor]) -> Scalars:
         """Take one gradient step of the novelty model per vector step of the rollout."""
         config = self.config.novelty
-        if config.coef == 0:
+        if self.novelty.coef == 0:
             return {}
         obs, position = (rollout[key].flatten(0, 1) for key in ("next_obs", "next_position"))
         for _ in range(self.config.rollout):

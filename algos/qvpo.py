@@ -77,10 +77,10 @@ class QVPO(DiffusionLearner):
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
-        """Sample the averaged actor, and keep the best of some samples if so configured."""
+        """Sample the policy, and keep the best of some samples if so configured."""
         rng, config = self.rng if explore else None, self.config
         count = config.explore_candidates if explore else config.act_candidates
-        action = best_of(self.ema_actor, self.target_critic, self.norm(obs), count, rng)
+        action = best_of(self.policy, self.target_critic, self.norm(obs), count, rng)
         return self.exploration.replace(action, rng) if explore else action
 
     def next_action(self, norm_obs: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class Overview:
         self.progress.stop()
 
     def watch(self, quiet: threading.Event) -> None:
-        """Look at the records until told to be quiet."""
+        """Look at the records until asked to be quiet."""
         while not quiet.wait(POLL):
             self.look()
         self.look()

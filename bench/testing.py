@@ -13,13 +13,13 @@ from torch import Tensor
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, Task, Transition
+from bench.api import Algorithm, Spec, StoresPolicy, Task, Transition
 from bench.rollout import Episode, Rollout
 
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=8, horizon=10, position_dim=2, max_return=10.0, seed=1)
 
 
-def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: int = 40) -> None:
+def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: int = 60) -> None:
     """Check a registered algorithm's side of `bench.api.Algorithm` on random transitions.
 
     Args:
@@ -34,7 +34,7 @@ def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: in
     config = entry.config(**(settings or {}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        algo = entry.factory(SPEC, config, "cpu")
+        algo: Algorithm = entry.factory(SPEC, config, "cpu")
         feed(algo, steps, seed=2)
         obs = torch.randn(3, SPEC.obs_dim)
         check_acting(algo, obs)
@@ -43,43 +43,76 @@ def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: in
         stored.seek(0)
         twin = entry.factory(SPEC, config, "cpu")
         twin.load_state_dict(torch.load(stored, weights_only=False))
-        outcomes = []
+        assert same(acted(algo, obs), acted(twin, obs)), (
+            "state_dict does not hold all of the policy"
+        )
+        if isinstance(algo, StoresPolicy):
+            reader = entry.factory(SPEC, config, "cpu")
+            reader.load_policy_state_dict(algo.policy_state_dict())
+            assert same(acted(algo, obs), acted(reader, obs)), (
+                "policy_state_dict does not hold all that acting needs"
+            )
         for one in (algo, twin):
             torch.manual_seed(3)
             feed(one, 2, seed=4)
-            outcomes.append(one.act(obs))
-        assert torch.equal(*outcomes), "state_dict does not hold all that learning goes on from"
+        assert same(acted(algo, obs), acted(twin, obs)), (
+            "state_dict does not hold all that learning goes on from"
+        )
+
+
+def acted(algo: Algorithm, obs: Tensor) -> list[Tensor]:
+    """Return what a policy does freely and by each command, with torch's generator seeded alike."""
+    commands = [None, *(torch.full((len(obs),), mode) for mode in range(algo.num_modes))]
+    actions = []
+    for mode in commands:
+        torch.manual_seed(5)
+        actions.append(algo.act(obs, mode=mode))
+    return actions
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    """Say whether two lists of actions are equal."""
+    return len(one) == len(other) and all(map(torch.equal, one, other))
 
 
 def feed(algo: Algorithm, steps: int, seed: int) -> None:
-    """Let an algorithm act, observe and update on `steps` random vector steps."""
+    """Let an algorithm act, observe and update on `steps` random vector steps.
+
+    Observations are noise. Even environments walk to the right, odd ones to the left, and half of
+    the episodes succeed at their end: there are two modes to be found.
+    """
     rng = torch.Generator().manual_seed(seed)
     obs = torch.randn(SPEC.num_envs, SPEC.obs_dim, generator=rng)
-    for step in range(1, steps + 1):
+    stride = torch.zeros(SPEC.num_envs, SPEC.position_dim)
+    stride[::2, 0], stride[1::2, 0] = 1.0, -1.0
+    for step in range(steps):
         action = algo.act(obs, explore=True)
         check_actions(action, SPEC.num_envs)
         after = torch.randn(SPEC.num_envs, SPEC.obs_dim, generator=rng)
-        truncated = torch.full((SPEC.num_envs,), step % SPEC.horizon == 0)
-        success = truncated & (torch.rand(SPEC.num_envs, generator=rng) < 0.5)
-        reward = 10.0 * success.float()
-        ended = success, truncated & ~success, success
-        algo.observe(Transition(obs, action, reward, after, *ended, obs[:, :2], after[:, :2]))
+        last = torch.full((SPEC.num_envs,), (step + 1) % SPEC.horizon == 0)
+        success = last & (torch.rand(SPEC.num_envs, generator=rng) < 0.5)
+        position = step % SPEC.horizon * stride
+        algo.observe(Transition(
+            obs, action, 10.0 * success.float(), after, success, last & ~success, success,
+            position, position + stride,
+        ))  # fmt: skip
         for key, value in algo.update().items():
-            assert torch.isfinite(torch.as_tensor(value)), f"{key} is {value} at step {step}"
+            assert torch.isfinite(torch.as_tensor(value)), f"{key} is {value} at step {step + 1}"
         obs = after
 
 
 def check_acting(algo: Algorithm, obs: Tensor) -> None:
     """Check that acting without exploration changes nothing, is seeded, and obeys commands."""
     before = plain(algo.state_dict())
-    actions = []
-    for _ in range(2):
-        torch.manual_seed(5)
-        actions.append(algo.act(obs))
-    check_actions(actions[0], len(obs))
-    assert torch.equal(*actions), "act is no function of its inputs and torch's generator"
-    for mode in range(algo.num_modes):
-        check_actions(algo.act(obs, mode=torch.full((len(obs),), mode)), len(obs))
+    actions = acted(algo, obs)
+    for action in actions:
+        check_actions(action, len(obs))
+    check_actions(algo.act(obs[:1]), 1)
+    assert same(actions, acted(algo, obs)), "act is no function of its inputs and torch's generator"
+    commanded = actions[1:]
+    for i, action in enumerate(commanded):
+        for other in commanded[:i]:
+            assert not torch.equal(action, other), "two commands lead to the same actions"
     assert plain(algo.state_dict()) == before, "act(explore=False) changes the state"
 
 
@@ -120,6 +153,9 @@ def check_task(name: str, steps: int = 60, **settings: Any) -> None:
     assert first.obs.shape == (3, task.obs_dim), f"observations have shape {first.obs.shape}"
     assert np.array_equal(first.obs, second.obs), "reset is not seeded"
     played = play(task, first, actions[:steps])
+    others = Rollout(task.make(3, seed=7))
+    assert not np.array_equal(played, play(task, others, -actions[:steps])), "actions are ignored"
+    others.env.close()
     assert np.array_equal(played, play(task, second, actions[:steps])), "steps are not seeded"
     state = first.get_state()
     onwards = play(task, first, actions[steps:])

@@ -5,7 +5,7 @@
 DDiffPG on pointmaze-v3. Row 0 is `preset=paper` with the suite's network and batch sizes: the
 paper's are a GPU's. Every further row also takes the suite's values for one group of settings; the
 last is `preset=suite`, whose runs are those of results/reference/quick. All rows make 8,000
-updates; the first has the paper's shorter random play and so fewer env steps. Writes
+updates; the first has the paper's shorter random exploration and so fewer env steps. Writes
 results/reference/ablation/: one experiment per row, ablation.csv and the figure. What is done is
 skipped; `until` stops after that row. The committed records of these runs lack paths and policies.
 """
@@ -28,13 +28,13 @@ from bench.words import parse
 
 FOLDER, SUITE = Path("results/reference/ablation"), Path("results/reference/quick")
 ALGO, TASK = "ddiffpg", "pointmaze-v3"
-LEARNING = 512_000  # env steps after the random play: 8,000 updates
+LEARNING = 512_000  # env steps after the random exploration: 8,000 updates
 SIZES = (
     "batch", "updates", "replay", "actor.hidden", "actor.activation", "critic.hidden",
     "critic.activation", "novelty.hidden", "novelty.features", "novelty.batch", "modes.capacity",
 )  # fmt: skip
 REPAIRS = (
-    ("play", "held random play, scaled bonus", (
+    ("play", "held random actions, scaled bonus", (
         "exploration.warmup", "exploration.hold", "novelty.coef", "novelty.normalize",
         "novelty.frequencies", "novelty.lr", "novelty.recent", "explore_scale")),
     ("ascent", "ascent from executed actions and samples", (

@@ -1,12 +1,14 @@
 """Tasks, one file per family; importing this package registers them, with Gymnasium too.
 
-`gymnasium.make("bench/antmaze-v3-v0")` and `gymnasium.make_vec(...)` find every task of the suite.
+`gymnasium.make("bench/antmaze-v3-v0")` and `gymnasium.make_vec(...)` find every task of the suite
+(see `vector.SingleEnv`, `vector.vector_env`).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,14 +49,18 @@ def register(
         if info.get("suite") != "no":
             gymnasium.register(
                 f"bench/{name}-v0",
-                entry_point="bench.tasks:single_env",
-                vector_entry_point="bench.tasks:make_env",
+                entry_point="bench.tasks.vector:SingleEnv",
+                vector_entry_point="bench.tasks.vector:vector_env",
                 kwargs={"name": name},
                 disable_env_checker=True,
             )
         return factory
 
     return decorate
+
+
+class UnknownSettingError(UsageError, TypeError):
+    """A keyword that a task has no setting for: libraries retry on what Gymnasium raises there."""
 
 
 def make_task(name: str, **settings: Any) -> Task:
@@ -65,20 +71,22 @@ def make_task(name: str, **settings: Any) -> Task:
         settings: fields of the task's settings.
 
     Raises:
-        UsageError: on unknown names and settings, and bad values.
+        UsageError: on unknown names and bad values.
+        UnknownSettingError: on unknown settings; a UsageError and a TypeError.
     """
     entry = registry[name]
     fields = entry.config.__dataclass_fields__  # type: ignore[attr-defined]
     for key in settings:
         if key not in fields:
-            raise UsageError(unknown(f"setting of task {name!r}", key, fields))
+            message = unknown(f"setting of task {name!r}:", key, fields)
+            raise UnknownSettingError(message if fields else f"{message}none, it has no settings")
     return entry.factory(name, entry.config(**settings))
 
 
 def make_env(
     name: str,
     num_envs: int = 1,
-    seed: int = 0,
+    seed: int | None = None,
     threads: int = 1,
     training: bool = True,
     **settings: Any,
@@ -88,22 +96,17 @@ def make_env(
     Args:
         name: of the registry.
         num_envs: N.
-        seed: of all randomness.
+        seed: of all randomness; None for fresh entropy.
         threads: physics threads.
         training: whether episodes start where training does, else where evaluation does.
         settings: fields of the task's settings.
     """
-    return make_task(name, **settings).make(num_envs, seed, threads, training)
+    return make_task(name, **settings).make(num_envs, entropy(seed), threads, training)
 
 
-def single_env(name: str, seed: int = 0, **settings: Any) -> gymnasium.Env:
-    """Return one environment of a task, the same code with N = 1."""
-    from .vector import SingleEnv, WorldVectorEnv
-
-    env = make_env(name, 1, seed, **settings)
-    if not isinstance(env, WorldVectorEnv):
-        raise UsageError(f"task {name!r} is no single environment; use gymnasium.make_vec")
-    return SingleEnv(env)
+def entropy(seed: int | None) -> int:
+    """Return a seed, or for None a fresh one, so that unseeded environments differ."""
+    return secrets.randbits(63) if seed is None else seed
 
 
 def discover() -> Registry:

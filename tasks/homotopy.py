@@ -4,18 +4,25 @@ Obstacles are the 8-connected groups of wall cells that do not touch the outer w
 ray goes to infinity; a path is spelled by the rays it crosses, signed by direction, and reduced by
 cancelling neighbours that undo each other. The reduced word is the class: the h-signature of
 Bhattacharya et al. 2010 ("Search-based path planning with homotopy class constraints").
+
+A maze has infinitely many classes, and the short ones of a field of pillars run into thousands. The
+named modes are the shortest of each goal, found one after the other; every other class is `other`.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.ndimage import label as connected
 
 from .layout import CELL, Layout
 
+Cell = tuple[int, int]  # row, column
 Word = tuple[int, ...]  # +k: obstacle k's ray crossed towards larger x, -k: towards smaller
+State = tuple[Cell, Word]
 
 
 def ray_origins(layout: Layout) -> np.ndarray:
@@ -37,19 +44,14 @@ def ray_origins(layout: Layout) -> np.ndarray:
 
 def crossings(path: np.ndarray, origins: np.ndarray) -> Word:
     """Return the signed rays that a path (T, 2) crosses, in order, not reduced."""
-    times, letters = [], []
-    for k, (x, y) in enumerate(origins, start=1):
-        right = path[:, 0] > x
-        steps = np.flatnonzero(right[1:] != right[:-1])
-        before, after = path[steps], path[steps + 1]
-        share = (x - before[:, 0]) / (after[:, 0] - before[:, 0])
-        hit = before[:, 1] + share * (after[:, 1] - before[:, 1]) < y
-        times.append((steps + share)[hit])
-        letters.append(np.where(right[steps + 1], k, -k)[hit])
-    if not times:
-        return ()
-    order = np.argsort(np.concatenate(times), kind="stable")
-    return tuple(np.concatenate(letters)[order].tolist())
+    right = path[:, 0] > origins[:, :1]  # (obstacles, T)
+    ray, step = np.nonzero(right[:, 1:] != right[:, :-1])
+    before, after = path[step], path[step + 1]
+    share = (origins[ray, 0] - before[:, 0]) / (after[:, 0] - before[:, 0])
+    hit = before[:, 1] + share * (after[:, 1] - before[:, 1]) < origins[ray, 1]
+    order = np.argsort((step + share)[hit], kind="stable")
+    signed = np.where(right[ray, step + 1], ray + 1, -ray - 1)
+    return tuple(signed[hit][order].tolist())
 
 
 def reduce(word: Word) -> Word:
@@ -63,67 +65,87 @@ def reduce(word: Word) -> Word:
     return tuple(kept)
 
 
+def letters(number: int) -> str:
+    """Return the name of a goal as a spreadsheet names its columns: A to Z, AA, AB, ..."""
+    name = ""
+    while number >= 0:
+        number, letter = divmod(number, 26)
+        name, number = chr(ord("A") + letter) + name, number - 1
+    return name
+
+
 class Modes:
     """The named modes of a maze, and the label of any path.
 
     A mode is named by its goal, a letter in reading order, and its rank among the goal's routes
     from the shortest: `A1`, `A2`, `B1`.
 
+    Args:
+        layout: the maze.
+        stretch: a named mode's shortest route is at most so many times the goal's shortest.
+        most: named modes of one goal; which of equally long ones are named is the search's choice.
+
     Attributes:
         names: K names.
-        routes: for each mode the cells (row, column) of a shortest route.
+        routes: for each mode the cells of a shortest route.
     """
 
-    def __init__(self, layout: Layout, stretch: float) -> None:
+    def __init__(self, layout: Layout, stretch: float, most: int) -> None:
         self.layout = layout
         self.origins = ray_origins(layout)
         self.names: list[str] = []
-        self.routes: list[list[tuple[int, int]]] = []
+        self.routes: list[list[Cell]] = []
         self.index: dict[tuple[int, Word], int] = {}
-        found = self.classes(stretch)
+        self.letters: dict[tuple[Cell, Cell], Word] = {}
         for goal in range(len(layout.goals)):
-            classes = [(len(route), word, route) for g, word, route in found if g == goal]
-            for rank, (_, word, route) in enumerate(sorted(classes), start=1):
+            found = itertools.islice(self.classes(goal, stretch), most)
+            ranked = sorted(found, key=lambda one: (len(one[1]), one[0]))
+            for rank, (word, route) in enumerate(ranked, start=1):
                 self.index[goal, word] = len(self.names)
-                self.names.append(f"{chr(ord('A') + goal)}{rank}")
+                self.names.append(f"{letters(goal)}{rank}")
                 self.routes.append(route)
 
-    def classes(self, stretch: float) -> list[tuple[int, Word, list[tuple[int, int]]]]:
-        """Return (goal, word, shortest route) of every class within `stretch` of the shortest.
+    def classes(self, goal: int, stretch: float) -> Iterator[tuple[Word, list[Cell]]]:
+        """Yield (word, shortest route) of a goal's classes from the shortest, up to the stretch.
 
-        A breadth-first search over (cell, word); a branch ends at a goal, or where no goal can be
-        reached within its bound any more.
+        A best-first search over (cell, word), guided by the moves that are left whatever the word
+        is: no more is looked at than the classes that are asked for need.
         """
-        layout = self.layout
-        ahead = [layout.steps_from(goal, through_goals=False) for goal in layout.goals]
-        bounds = [stretch * steps[layout.start] for steps in ahead]
-        first: tuple[tuple[int, int], Word] = (layout.start, ())
-        parents: dict[tuple[tuple[int, int], Word], tuple[tuple[int, int], Word] | None] = {
-            first: None
-        }
-        queue, found = deque([(first, 0)]), []
+        layout, end = self.layout, self.layout.goals[goal]
+        ahead = layout.steps_from(end, through_goals=False)
+        bound = stretch * ahead[layout.start] + 1e-9
+        parents: dict[State, State | None] = {}
+        order = itertools.count()  # of discovery, between equals: states are never compared
+        start: State = (layout.start, ())
+        queue: list[tuple[int, int, int, State, State | None]] = [
+            (int(ahead[layout.start]), 0, next(order), start, None)
+        ]
         while queue:
-            state, length = queue.popleft()
+            total, _, _, state, parent = heapq.heappop(queue)
+            if state in parents:
+                continue
+            parents[state] = parent
             cell, word = state
-            if cell in layout.goals:
-                goal = layout.goals.index(cell)
-                if length <= bounds[goal] + 1e-9:
-                    found.append((goal, word, self.trace(parents, state)))
+            if cell == end:
+                yield word, self.trace(parents, state)
                 continue
             for other in layout.neighbours(cell):
-                step = np.stack([layout.centre(cell), layout.centre(other)])
-                new = (other, reduce(word + crossings(step, self.origins)))
-                within = any(
-                    steps[other] >= 0 and length + 1 + steps[other] <= bound + 1e-9
-                    for steps, bound in zip(ahead, bounds, strict=True)
-                )
-                if within and new not in parents:
-                    parents[new] = state
-                    queue.append((new, length + 1))
-        return found
+                through = other in layout.goals and other != end  # an episode would end there
+                moves = 1 + total - int(ahead[cell])
+                whole = moves + int(ahead[other])
+                new = other, reduce(word + self.crossed(cell, other))
+                if not through and ahead[other] >= 0 and whole <= bound and new not in parents:
+                    heapq.heappush(queue, (whole, -moves, next(order), new, state))
+
+    def crossed(self, cell: Cell, other: Cell) -> Word:
+        """Return the rays that a move between neighbouring cells crosses."""
+        if (cell, other) not in self.letters:
+            ends = np.stack([self.layout.centre(cell), self.layout.centre(other)])
+            self.letters[cell, other] = crossings(ends, self.origins)
+        return self.letters[cell, other]
 
     @staticmethod
-    def trace(parents: dict, state: tuple | None) -> list[tuple[int, int]]:
+    def trace(parents: dict[State, State | None], state: State | None) -> list[Cell]:
         """Return the cells from the start to a state of the search."""
         cells = []
         while state is not None:

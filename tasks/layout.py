@@ -153,11 +153,13 @@ def parse(rows: list[str] | tuple[str, ...]) -> Layout:
     if not goals:
         raise UsageError("task.layout: no goal cell G; at least 1 is needed")
     layout = Layout(rows, walls, starts[0], goals)
-    steps = layout.steps_from(starts[0], through_goals=False)
+    steps, through = (layout.steps_from(starts[0], through_goals=t) for t in (False, True))
     for goal in goals:
         if steps[goal] < 0:
+            behind = through[goal] >= 0
             raise UsageError(
-                f"task.layout: the goal in row {goal[0]}, column {goal[1]} cannot be "
-                "reached from the start"
-            )
+                f"task.layout: the goal in row {goal[0]}, column {goal[1]} cannot be reached from "
+                + ("the start but through another goal, where an episode ends" if behind
+                   else "the start")
+            )  # fmt: skip
     return layout

@@ -1,4 +1,4 @@
-"""Four manipulation tasks for a Franka Panda, each solved in several ways.
+"""Four manipulation tasks for a Franka Panda, each with several modes.
 
 After the tasks of DDiffPG (Li et al. 2024, arXiv 2406.00681). An action moves the target of the 7
 joints' position servos by up to 0.05 rad from where the joints are; 0.04 s per step, 100 steps.
@@ -16,7 +16,7 @@ Observed, in this order, with k joints in the scene (`drawer-close`: 4, `cabinet
 | k | their velocities | 1/s |
 
 A path holds the first 3 + k: the end effector and what it moves. Where it is does not say which
-drawer is shut: in random play the forearm or the hand shuts one while the fingers are elsewhere.
+drawer is shut: in random exploration the forearm or the hand shuts one, the fingers elsewhere.
 
 Departures from the paper: joint angles and velocities are observed (nothing is Markov without);
 the cabinet has two doors, where the released code has one; a door opens by pushing its handle

@@ -1,4 +1,4 @@
-"""Point and ant mazes with several goals and several ways to each.
+"""Point and ant mazes with several goals and several routes to each.
 
 Mazes v1 to v4 are those of DDiffPG (Li et al. 2024, arXiv 2406.00681). Reward 10 on coming within
 0.5 m of any goal in the plane, which ends the episode; nothing else is paid, and the goals are not
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .vector import WorldVectorEnv
 
 STRETCH = 1.5  # a named mode's shortest route is at most so many times the goal's shortest
+MOST_MODES = 16  # named modes of one goal, the shortest; every other class is `other`
 SPEED = {"point": 0.4, "ant": 0.06}  # m per step, for the horizon of a user's layout
 
 
@@ -52,6 +53,7 @@ class Config:
 
     layout: list[str] = field(default_factory=list)  # rows, or one known name; []: the task's own
     stretch: float = STRETCH
+    most_modes: int = MOST_MODES
     horizon: int = 0  # steps; 0: the task's own
     asymmetric: bool = False  # v2 as released: the first goal in reading order pays 10, others 20
     dense: bool = False  # for debugging only: 5 per metre of approach to the nearest goal
@@ -64,6 +66,8 @@ class Config:
         """
         if self.stretch < 1:
             raise UsageError(f"task.stretch={self.stretch}: valid are numbers from 1")
+        if self.most_modes < 1:
+            raise UsageError(f"task.most_modes={self.most_modes}: valid are integers from 1")
         if self.horizon < 0:
             raise UsageError(f"task.horizon={self.horizon}: valid are integers from 0")
 
@@ -112,7 +116,7 @@ class Maze(Task):
         self.layout: tuple[str, ...] = self.maze.rows
         self.random_start = self.layout == LAYOUTS["v1"]
         own = next((name for name, rows in LAYOUTS.items() if rows == self.layout), own)
-        self.homotopy = Modes(self.maze, config.stretch)
+        self.homotopy = Modes(self.maze, config.stretch, config.most_modes)
         self.modes = tuple(self.homotopy.names)
         routes = self.routes = tuple(CELL * (len(r) - 1) for r in self.homotopy.routes)
         known = config.horizon or self.horizons.get(own[:2], 0)

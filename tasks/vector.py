@@ -7,7 +7,7 @@ task observes, pays and starts from is its `World`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import mujoco
@@ -18,9 +18,18 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from bench.api import Camera, Task, TaskEnv
+from bench.errors import UsageError
+from bench.rendering import Painter
 
+from . import entropy, make_task
+from .checks import action_array, reset_mask
 from .world import World
 
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+
+RENDER_MODES = ["rgb_array"]
+PICTURE = 480  # pixels, side of a rendered picture
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 CLOCK = 0  # index of the simulated time in a full physics state
 
@@ -31,24 +40,33 @@ class WorldVectorEnv(VectorEnv, TaskEnv):
     Reaching a goal terminates an episode, and so does failing where a task knows that; the task's
     horizon truncates it. A simulation that diverges is truncated where it last was sound: MuJoCo
     resets such a state silently, and what follows is no successor of the step.
+
+    Copying and pickling give an independent environment in the same state.
+
+    Attributes:
+        horizon: steps after which an episode is truncated, at most the task's.
+        render_mode: None, or "rgb_array" to have `render` draw pictures.
     """
 
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = {  # noqa: RUF012
+        "render_modes": RENDER_MODES,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
     def __init__(
         self, task: Task, world: World, num_envs: int, seed: int, threads: int = 1
     ) -> None:
-        self.task, self.world, self.num_envs = task, world, num_envs
+        self.task, self.world, self.num_envs, self.threads = task, world, num_envs, threads
+        self.horizon = task.horizon
         model = self.model = world.model
+        seconds = world.frame_skip * model.opt.timestep
+        self.metadata = {**self.metadata, "render_fps": round(1 / seconds)}
+        self._spec: EnvSpec | None = None
         size = mujoco.mj_stateSize(model, FULL)
         self.state = np.zeros((num_envs, size))
-        self.qpos = self.state[:, 1 : 1 + model.nq]  # views
-        self.qvel = self.state[:, 1 + model.nq : 1 + model.nq + model.nv]
         self.simulated = np.zeros((num_envs, world.frame_skip, size))
         self.controls = np.zeros((num_envs, world.frame_skip, model.nu))
-        self.pool = mujoco.rollout.Rollout(nthread=threads)
-        self.models = [model] * num_envs
-        self.datas = [mujoco.MjData(model) for _ in range(threads)]
+        self.prepare()
         self.blank = np.zeros(size)
         mujoco.mj_getState(model, self.datas[0], self.blank, FULL)
         self.single_observation_space = Box(-np.inf, np.inf, (task.obs_dim,), np.float32)
@@ -62,6 +80,38 @@ class WorldVectorEnv(VectorEnv, TaskEnv):
         self.diverged = np.zeros(1, np.int64)
         self.seed_with(seed)
         self.begin(np.ones(num_envs, bool))
+
+    transient = ("qpos", "qvel", "pool", "models", "datas", "painter")  # made by `prepare`
+
+    def prepare(self) -> None:
+        """Make what no copy can share: views of the state, threads, scratch data, pictures."""
+        model = self.model
+        self.qpos = self.state[:, 1 : 1 + model.nq]
+        self.qvel = self.state[:, 1 + model.nq : 1 + model.nq + model.nv]
+        self.pool = mujoco.rollout.Rollout(nthread=self.threads)
+        self.models = [model] * self.num_envs
+        self.datas = [mujoco.MjData(model) for _ in range(self.threads)]
+        self.painter: Painter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds."""
+        return {key: value for key, value in vars(self).items() if key not in self.transient}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become what `__getstate__` returned."""
+        vars(self).update(state)
+        self.prepare()
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium made this from; its `max_episode_steps` is the horizon."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            spec.max_episode_steps = self.horizon
+        self._spec = spec
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -123,17 +173,24 @@ class WorldVectorEnv(VectorEnv, TaskEnv):
         Args:
             seed: of all randomness from here on; None goes on with what there is.
             options: `reset_mask` (N,) bool restarts those environments alone.
+
+        Raises:
+            ValueError: if the mask has another shape or type.
         """
         if seed is not None:
             self.seed_with(seed)
-        which = np.ones(self.num_envs, bool)
-        self.begin(np.asarray((options or {}).get("reset_mask", which), bool))
+        self.begin(reset_mask(options, self.num_envs))
         return self.obs, {}
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Apply actions (N, A), clipped to [-1, 1]; restart the episodes that end."""
+        """Apply actions (N, A), clipped to [-1, 1]; restart the episodes that end.
+
+        Raises:
+            ValueError: if the actions have another shape.
+        """
+        actions = action_array(actions, (self.num_envs, self.task.act_dim))
         before = self.position
         control = self.world.control(np.clip(actions, -1.0, 1.0), self.qpos)
         diverged = self.simulate(control)
@@ -143,7 +200,7 @@ class WorldVectorEnv(VectorEnv, TaskEnv):
         self.total += reward
         self.path[self.rows, self.length] = position
         terminated = (goal >= 0) | failed
-        truncated = ((self.length >= self.task.horizon) | diverged) & ~terminated
+        truncated = ((self.length >= self.horizon) | diverged) & ~terminated
         done = terminated | truncated
         infos: dict[str, Any] = {}
         if done.any():
@@ -218,39 +275,155 @@ class WorldVectorEnv(VectorEnv, TaskEnv):
             getattr(self, key)[...] = state[key]
         return self.obs
 
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Return one picture per environment, (480, 480, 3) uint8; None without a render mode.
+
+        Raises:
+            UsageError: if nothing can be drawn here.
+        """
+        if self.render_mode is None:
+            return None
+        if self.painter is None:
+            self.painter = Painter(self.scene, PICTURE)
+        return tuple(self.painter.frame(state) for state in self.state)
+
     def close_extras(self, **kwargs: Any) -> None:
-        """Release the threads."""
+        """Release the threads and the graphics context."""
         self.pool.close()
+        if self.painter is not None:
+            self.painter.close()
+
+
+def vector_env(
+    name: str,
+    num_envs: int = 1,
+    seed: int | None = None,
+    threads: int = 1,
+    training: bool = True,
+    render_mode: str | None = None,
+    max_episode_steps: int | None = None,
+    **settings: Any,
+) -> VectorEnv:
+    """Return what `gymnasium.make_vec` makes (see `bench.make_env`).
+
+    Args:
+        name: of the registry.
+        num_envs: N.
+        seed: of all randomness; None for fresh entropy.
+        threads: physics threads.
+        training: whether episodes start where training does, else where evaluation does.
+        render_mode: None or "rgb_array".
+        max_episode_steps: steps after which an episode is truncated if the task's horizon is
+            longer; None or -1 for the horizon.
+        settings: fields of the task's settings.
+
+    Raises:
+        UsageError: as `bench.make_task`, and on what the task's environment cannot do.
+    """
+    task = make_task(name, **settings)
+    env = show(task.make(num_envs, entropy(seed), threads, training), render_mode)
+    if max_episode_steps is not None and max_episode_steps != -1:
+        if not isinstance(env, WorldVectorEnv):
+            raise UsageError(f"max_episode_steps: task {name!r} has its horizon alone")
+        env.horizon = min(task.horizon, max_episode_steps)
+    return env
+
+
+def show(env: TaskEnv, render_mode: str | None) -> VectorEnv:
+    """Return a task's environment with a render mode.
+
+    Raises:
+        UsageError: if it has no such mode.
+    """
+    assert isinstance(env, VectorEnv)
+    valid = env.metadata.get("render_modes", [])
+    if render_mode is not None and render_mode not in valid:
+        raise UsageError(f"render_mode={render_mode!r}: valid are {', '.join(['None', *valid])}")
+    env.render_mode = render_mode
+    return env
+
+
+UNDECIDED = {"success": False, "is_success": False, "goal": -1, "mode": -1}
 
 
 class SingleEnv(gymnasium.Env):
-    """The same as a single environment: a vector of one, without autoreset."""
+    """What `gymnasium.make` makes: a vector environment of one, without autoreset.
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    The info of every step has `success`, `is_success`, `goal` and `mode`; before an episode's end
+    they say that it has not succeeded. The task's horizon truncates an episode, whether or not
+    Gymnasium's `TimeLimit` is put around; a longer one comes from the task's own settings.
 
-    def __init__(self, vector: WorldVectorEnv) -> None:
-        self.vector = vector
-        self.observation_space = vector.single_observation_space
-        self.action_space = vector.single_action_space
+    Args:
+        name: of the registry.
+        render_mode: None or "rgb_array".
+        seed: of all randomness until `reset` is given one; None for fresh entropy.
+        training: whether episodes start where training does, else where evaluation does.
+        settings: fields of the task's settings.
+
+    Raises:
+        UsageError: as `bench.make_task`; it is a TypeError, too, for an unknown setting.
+    """
+
+    metadata = {"render_modes": RENDER_MODES}  # noqa: RUF012
+
+    def __init__(
+        self,
+        name: str,
+        render_mode: str | None = None,
+        seed: int | None = None,
+        training: bool = True,
+        **settings: Any,
+    ) -> None:
+        task = make_task(name, **settings)
+        self.vector = show(task.make(1, entropy(seed), 1, training), render_mode)
+        self.horizon, self.render_mode = task.horizon, render_mode
+        self.metadata = {
+            key: value for key, value in self.vector.metadata.items() if key != "autoreset_mode"
+        }
+        self._spec: EnvSpec | None = None
+        self.observation_space = self.vector.single_observation_space
+        self.action_space = self.vector.single_action_space
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium made this from; its `max_episode_steps` is the horizon."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            spec.max_episode_steps = self.horizon
+        self._spec = spec
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; return the observation (O,) and an empty info."""
+        """Start an episode; return the observation (O,) and an info."""
         super().reset(seed=seed)
         obs, _ = self.vector.reset(seed=seed)
-        return obs[0].copy(), {}
+        return obs[0].copy(), dict(UNDECIDED)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Apply an action (A,); at the end `info` has success, is_success, goal and mode."""
-        obs, reward, terminated, truncated, infos = self.vector.step(np.asarray(action)[None])
-        info: dict[str, Any] = {}
+        """Apply an action (A,).
+
+        Raises:
+            ValueError: if the action has another shape.
+        """
+        assert self.action_space.shape is not None
+        action = action_array(action, self.action_space.shape)
+        obs, reward, terminated, truncated, infos = self.vector.step(action[None])
+        info = dict(UNDECIDED)
         if terminated[0] or truncated[0]:
             obs, final = infos["final_obs"], infos["final_info"]
-            info = {key: final[key][0].item() for key in ("success", "goal", "mode")}
+            info |= {key: final[key][0].item() for key in UNDECIDED if key in final}
             info["is_success"] = info["success"]
         return obs[0].copy(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
+    def render(self) -> Any:
+        """Return a picture, (480, 480, 3) uint8; None without a render mode."""
+        frames = self.vector.render()
+        return None if frames is None else frames[0]
+
     def close(self) -> None:
-        """Release the threads."""
+        """Release the threads and the graphics context."""
         self.vector.close()

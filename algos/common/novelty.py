@@ -19,6 +19,7 @@ class NoveltyConfig:
     """Settings of the novelty bonus; alike for all algorithms of a comparison."""
 
     coef: float = 0.003  # bonus per step, in units of the task's largest return; 0 turns it off
+    anneal: int = 0  # env steps over which the bonus falls to 0 in a line; 0: never
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
     observe: str = "all"  # all | position: what is novel; position needs a task that has one
@@ -35,6 +36,8 @@ class NoveltyConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
+        if self.anneal < 0:
+            raise ValueError(f"novelty.anneal={self.anneal}: valid are integers from 0")
         if self.observe not in ("all", "position"):
             raise ValueError(f"novelty.observe={self.observe!r}: valid are all, position")
 
@@ -43,7 +46,8 @@ class NovelD(nn.Module):
     """Novelty n(s) = |f(s) - g(s)| of a trained network f and a frozen random one g.
 
     The bonus of a step is max(n(s') - alpha n(s), 0), without the original's gate on first
-    visits within an episode, as in DDiffPG.
+    visits within an episode, as in DDiffPG. Every step of an n-step return has its own, so that
+    what a step is worth does not depend on n, nor on who learns from it.
     """
 
     mean: Tensor
@@ -64,10 +68,19 @@ class NovelD(nn.Module):
                 nn.init.zeros_(module.bias)
         self.register_buffer("mean", torch.zeros(()))
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
+        self.steps = 0  # env steps seen
 
     def observe(self, position: Tensor) -> None:
-        """Take in positions (N, P) of training, to standardise by."""
+        """Take in positions (N, P) of training, to standardise by and to anneal."""
         self.position_norm.observe(position)
+        self.steps += len(position)
+
+    @property
+    def coef(self) -> float:
+        """What the mean bonus is worth now."""
+        config = self.config
+        left = 1 - self.steps / config.anneal if config.anneal else 1.0
+        return config.coef * max(left, 0.0)
 
     def encode(self, norm_obs: Tensor, position: Tensor) -> Tensor:
         """Return what is judged (standardised), with sines and cosines of the raw position."""
@@ -82,24 +95,29 @@ class NovelD(nn.Module):
         return (self.predictor(encoded) - self.target(encoded)).norm(dim=-1)
 
     @torch.no_grad()
-    def bonus(self, norm_obs: Tensor, position: Tensor) -> Tensor:
-        """Return the bonus of the step from states 0 to states 1, 0 where it is turned off.
+    def bonus(self, norm_obs: Tensor, position: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Return the bonus of every step between n + 1 successive states, 0 where it is off.
 
         Args:
-            norm_obs: (2, ..., O) standardised observations.
-            position: (2, ..., P).
+            norm_obs: (n + 1, ..., O) standardised observations.
+            position: (n + 1, ..., P).
+            counted: (n, ...) bool, which steps there are; None for all.
 
         Returns:
-            (...).
+            (n, ...), 0 where not counted.
         """
-        if self.config.coef == 0:
-            return torch.zeros(norm_obs.shape[1:-1], device=norm_obs.device)
-        before, after = self.novelty(norm_obs, position)
-        bonus = (after - self.config.alpha * before).clamp(min=0)
+        shape = (len(norm_obs) - 1, *norm_obs.shape[1:-1])
+        if self.coef == 0:
+            return torch.zeros(shape, device=norm_obs.device)
+        novelty = self.novelty(norm_obs, position)
+        bonus = (novelty[1:] - self.config.alpha * novelty[:-1]).clamp(min=0)
+        if counted is not None:
+            bonus = bonus * counted
         if self.config.normalize:
-            self.mean.lerp_(bonus.mean(), 0.01 if self.mean > 0 else 1.0)
+            count = bonus.numel() if counted is None else counted.sum()
+            self.mean.lerp_(bonus.sum() / count, 0.01 if self.mean > 0 else 1.0)
             bonus = bonus / (self.mean + 1e-8)
-        return self.config.coef * bonus
+        return self.coef * bonus
 
     def learn(self, norm_obs: Tensor, position: Tensor) -> Tensor:
         """Take one step of the predictor towards the random network on (B, O), (B, P) states."""
@@ -107,3 +125,11 @@ class NovelD(nn.Module):
         loss = (self.predictor(encoded) - self.target(encoded)).square().mean()
         gradient_step(self.optimizer, loss, self.predictor.parameters())
         return loss.detach()
+
+    def get_extra_state(self) -> int:
+        """Return the number of env steps seen, for `state_dict`."""
+        return self.steps
+
+    def set_extra_state(self, state: int) -> None:
+        """Take back what `get_extra_state` returned."""
+        self.steps = state

@@ -58,6 +58,7 @@ class DiffusionLearnerConfig(OffPolicyConfig):
 
     actor: DiffusionConfig = field(default_factory=DiffusionConfig)
     ema: float = 0.005  # rate of the averaged actor that acts; 1: the actor itself
+    average_acts: bool = True  # else the actor itself acts, and the average only bootstraps
 
 
 def require_counts(config: Any, *names: str) -> None:
@@ -167,24 +168,24 @@ class OffPolicy(nn.Module):
         """Draw a batch.
 
         Returns:
-            Every stored field, and index (B,), n_step_reward (B,) with the bonus of the first
-            step, bootstrap_obs (B, O), discount (B,), and the standardised norm_obs and
+            Every stored field, and index (B,), n_step_reward (B,) with the bonus of every step,
+            bootstrap_obs (B, O), discount (B,), and the standardised norm_obs and
             norm_bootstrap_obs (B, O).
         """
         index = self.replay.draw(self.config.batch, self.rng)
         batch = self.replay.rows(index)
         reward, bootstrap_obs, discount = self.replay.n_step(
-            index, self.config.n_step, self.config.gamma
-        )
-        norm_obs = self.norm(torch.stack([batch["obs"], batch["next_obs"]]))
-        bonus = self.novelty.bonus(
-            norm_obs, torch.stack([batch["position"], batch["next_position"]])
+            index, self.config.n_step, self.config.gamma, self.bonus if self.novelty.coef else None
         )
         return batch | {
-            "index": index, "n_step_reward": reward + bonus, "bootstrap_obs": bootstrap_obs,
-            "discount": discount, "norm_obs": norm_obs[0],
+            "index": index, "n_step_reward": reward, "bootstrap_obs": bootstrap_obs,
+            "discount": discount, "norm_obs": self.norm(batch["obs"]),
             "norm_bootstrap_obs": self.norm(bootstrap_obs),
         }  # fmt: skip
+
+    def bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
+        """Return the bonus of the steps between successive states (see `NovelD.bonus`)."""
+        return self.novelty.bonus(self.norm(obs), position, counted)
 
     @torch.no_grad()
     def critic_target(self, batch: Batch) -> Tensor:
@@ -207,7 +208,7 @@ class OffPolicy(nn.Module):
     def step_novelty(self) -> Scalars:
         """Take one gradient step of the novelty model on the latest transitions, if it is on."""
         config = self.config.novelty
-        if config.coef == 0:
+        if self.novelty.coef == 0:
             return {}
         recent = self.replay.draw(config.batch, self.rng, config.recent)
         obs, position = (self.replay.fields[key][recent] for key in ("next_obs", "next_position"))
@@ -244,7 +245,7 @@ class OffPolicy(nn.Module):
 
 
 class DiffusionLearner(OffPolicy):
-    """An off-policy learner whose actor is a diffusion policy; its average acts and bootstraps."""
+    """An off-policy learner with a diffusion policy, whose average acts and bootstraps."""
 
     actor: DiffusionPolicy
     acting: tuple[str, ...] = ("ema_actor", "norm")
@@ -254,6 +255,13 @@ class DiffusionLearner(OffPolicy):
     ) -> None:
         super().__init__(spec, config, device)
         self.ema_actor: DiffusionPolicy = self.average(self.actor, config.ema)
+        acts = "ema_actor" if config.average_acts else "actor"
+        self.acting = (acts, *self.acting[1:])
+
+    @property
+    def policy(self) -> DiffusionPolicy:
+        """What acts, in training and evaluation."""
+        return self.ema_actor if self.config.average_acts else self.actor
 
     def make_actor(self) -> DiffusionPolicy:
         """Return a diffusion policy conditioned on the observation."""

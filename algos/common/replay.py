@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+
+Bonus = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Replay(nn.Module):
@@ -68,26 +72,53 @@ class Replay(nn.Module):
         """Return the transitions at `index` as a dict of (B, ...) tensors."""
         return {key: value[index] for key, value in self.fields.items()}
 
-    def n_step(self, index: Tensor, n: int, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+    def ahead(self, index: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """Return the next n steps of the same episodes as rows, and which of them there are.
+
+        A row's next step in the same environment lies N rows on. An episode's end stops them, and
+        so does the latest row.
+
+        Args:
+            index: (B,) rows.
+            n: steps.
+
+        Returns:
+            Rows (n, B) int64, the first of them `index`, and (n, B) bool.
+        """
+        envs, times = self.spec.num_envs, torch.arange(n, device=self.device)[:, None]
+        known = (self.added - 1 - index) % self.size // envs  # steps that are there already
+        rows = (index + times * envs) % self.size
+        going = torch.ones_like(rows, dtype=torch.bool)
+        going[1:] = (~self.fields["ended"][rows[:-1]]).cumprod(0).bool()
+        return rows, going & (times <= known)
+
+    def n_step(
+        self, index: Tensor, n: int, gamma: float, bonus: Bonus | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return n-step rewards (B,), last successors (B, O) and discounts (B,) from rows (B,).
 
-        A row's next step in the same environment lies N rows on. The sum ends with the episode or
-        at the latest row; a termination makes the discount 0.
+        The sum ends with the episode or at the latest row; a termination makes the discount 0.
+
+        Args:
+            index: (B,) rows.
+            n: steps.
+            gamma: discount per step.
+            bonus: what further reward every step has, of successive observations (n + 1, B, O)
+                and positions (n + 1, B, P) and which steps are counted (n, B), (n, B).
         """
-        envs = self.spec.num_envs
-        ahead = (self.added - 1 - index) % self.size // envs  # steps that are there already
-        going = torch.ones_like(index, dtype=torch.bool)
-        reward = torch.zeros(len(index), device=self.device)
-        at, taken = index, torch.zeros_like(index)
-        for k in range(n):
-            going = going & (k <= ahead)
-            here = (index + k * envs) % self.size
-            at = torch.where(going, here, at)
-            reward = reward + gamma**k * self.fields["reward"][here] * going
-            taken = taken + going
-            going = going & ~self.fields["ended"][here]
-        discount = gamma ** taken.float() * ~self.fields["terminated"][at]
-        return reward, self.fields["next_obs"][at], discount
+        rows, counted = self.ahead(index, n)
+        reward = self.fields["reward"][rows]
+        if bonus is not None:
+            obs, position = (
+                torch.cat([self.fields[key][index][None], self.fields[f"next_{key}"][rows]])
+                for key in ("obs", "position")
+            )
+            reward = reward + bonus(obs, position, counted)
+        powers = gamma ** torch.arange(n, device=self.device).float()[:, None]
+        taken = counted.sum(0)
+        last = rows.gather(0, taken[None] - 1)[0]
+        discount = gamma ** taken.float() * ~self.fields["terminated"][last]
+        return (powers * reward * counted).sum(0), self.fields["next_obs"][last], discount
 
     def get_extra_state(self) -> dict[str, object]:
         """Return the filled part of the memory, for `state_dict`."""

@@ -86,7 +86,7 @@ class Config:
     success_share: float = 0.5  # of a mode's rows; 0: uniform over its episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
-    explore_scale: float = 1.5  # weight of it in the exploration Q-function
+    explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_share: float = 0.2  # of training episodes; 0: 1 / (M + 1)
     explore_until: int = 0  # env steps after which no episode explores; 0: never
     command_share: float = 0.8  # of the other episodes: command a mode instead of none
@@ -204,7 +204,7 @@ class DDiffPG(nn.Module):
         ended = self.episodes.append(step)
         self.exploration.observe(step.terminated | step.truncated, self.rng)
         for env in ended.tolist():
-            self.modes.file(env)
+            self.modes.add_episode(env)
         self.vector_steps += 1
         due = self.vector_steps % self.config.modes.every == 0
         if not self.exploration.warming_up and (due or warming_up):
@@ -285,8 +285,9 @@ class DDiffPG(nn.Module):
         index = self.replay.draw(rows, self.rng)
         explore = self.replay.rows(index)
         bonus = self.bonus(
-            *(explore[key] for key in ("obs", "next_obs", "position", "next_position"))
-        )
+            torch.stack([explore["obs"], explore["next_obs"]]),
+            torch.stack([explore["position"], explore["next_position"]]),
+        )[0]
         groups = {
             "obs": explore["obs"][None],
             "action": explore["action"][None],
@@ -300,14 +301,11 @@ class DDiffPG(nn.Module):
             slot, step, own = self.draw_mode_rows(rows)
             bounded = config.modes.discover and config.modes.tube > 0
             outside = self.outside_tube(slot, step) if bounded else None
+            paid = self.mode_bonus if config.mode_novelty and self.novelty.coef else None
             reward, next_obs, discount = self.episodes.n_step(
-                slot, step, config.n_step, gamma, outside
+                slot, step, config.n_step, gamma, outside, paid
             )
             obs = self.episodes.obs[slot, step]
-            if config.mode_novelty:
-                after, position = self.episodes.obs[slot, step + 1], self.episodes.position
-                bonus = self.bonus(obs, after, position[slot, step], position[slot, step + 1])
-                reward = reward + config.mode_novelty * bonus
             modes = {
                 "obs": obs,
                 "action": self.episodes.action[slot, step],
@@ -321,18 +319,18 @@ class DDiffPG(nn.Module):
         embedding = self.embeddings[: self.num_modes + 1, None].expand(-1, rows, -1)
         return groups | where | {"embedding": embedding, "success": success}
 
-    def bonus(
-        self, obs: Tensor, next_obs: Tensor, position: Tensor, next_position: Tensor
-    ) -> Tensor:
-        """Return the novelty bonus of steps, (...)."""
-        return self.novelty.bonus(
-            self.norm(torch.stack([obs, next_obs])), torch.stack([position, next_position])
-        )
+    def bonus(self, obs: Tensor, position: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Return the bonus of the steps between successive states (see `NovelD.bonus`)."""
+        return self.novelty.bonus(self.norm(obs), position, counted)
+
+    def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
+        """Return what the modes' Q-functions take of the bonus."""
+        return self.config.mode_novelty * self.bonus(obs, position, counted)
 
     def step_novelty(self) -> dict[str, Tensor | float]:
         """Take one gradient step of the novelty model on the latest transitions, if it is on."""
         config = self.config.novelty
-        if config.coef == 0:
+        if self.novelty.coef == 0:
             return {}
         recent = self.replay.draw(config.batch, self.rng, config.recent)
         obs, position = (self.replay.fields[key][recent] for key in ("next_obs", "next_position"))

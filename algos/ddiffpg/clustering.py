@@ -85,11 +85,15 @@ def partition(matrix: np.ndarray, threshold: float, most: int) -> np.ndarray:
     if len(matrix) == 1:
         return np.zeros(1, np.int64)
     tree = average_linkage(matrix)
-    height = threshold if threshold > 0 else 0.7 * tree[-1, 2]
-    labels = fcluster(tree, height, "distance")
+    labels = fcluster(tree, cut_height(tree, threshold), "distance")
     if labels.max() > most:
         labels = fcluster(tree, most, "maxclust")
     return labels.astype(np.int64) - 1
+
+
+def cut_height(tree: np.ndarray, threshold: float) -> float:
+    """Return the distance in m at which a linkage (n - 1, 4) is cut (see `partition`)."""
+    return threshold if threshold > 0 else 0.7 * float(tree[-1, 2])
 
 
 def average_linkage(matrix: np.ndarray) -> np.ndarray:

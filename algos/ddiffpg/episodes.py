@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from bench.api import Spec, Transition
 
+from ..common.replay import Bonus
+
 
 class Episodes(nn.Module):
     """Whole episodes in S slots of `horizon` steps, and the running episode of every environment.
@@ -111,7 +113,13 @@ class Episodes(nn.Module):
         return torch.minimum(times, self.length[slot][..., None])
 
     def n_step(
-        self, slot: Tensor, step: Tensor, n: int, gamma: float, stop: Tensor | None = None
+        self,
+        slot: Tensor,
+        step: Tensor,
+        n: int,
+        gamma: float,
+        stop: Tensor | None = None,
+        bonus: Bonus | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return n-step rewards (...), successor observations (..., O) and discounts (...).
 
@@ -124,6 +132,7 @@ class Episodes(nn.Module):
             n: most steps summed.
             gamma: discount per step.
             stop: (..., n) bool, true where step t+i counts as a termination without reward.
+            bonus: what further reward every step has (see `Replay.n_step`).
         """
         times = self.ahead(slot, step, n)
         counted = times[..., :-1] < times[..., 1:]
@@ -134,8 +143,13 @@ class Episodes(nn.Module):
             counted, discount = counted & going, discount * going[..., -1]
         powers = gamma ** torch.arange(n, device=self.device).float()
         at = times[..., :-1].clamp(max=self.spec.horizon - 1)
-        reward = (self.reward[slot[..., None], at] * powers * counted).sum(-1)
-        return reward, self.obs[slot, times[..., -1]], discount
+        reward = self.reward[slot[..., None], at]
+        if bonus is not None:
+            obs, position = (
+                field[slot[..., None], times].movedim(-2, 0) for field in (self.obs, self.position)
+            )
+            reward = reward + bonus(obs, position, counted.movedim(-1, 0)).movedim(0, -1)
+        return (reward * powers * counted).sum(-1), self.obs[slot, times[..., -1]], discount
 
     def targets(self, slot: Tensor, step: Tensor) -> Tensor:
         """Return the g-th copy's targets of steps (G, b), (G, b, A)."""

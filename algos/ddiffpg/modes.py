@@ -5,13 +5,14 @@ Part of DDiffPG (Li et al. 2024, arXiv 2406.00681, section 4.1); `clustering` ho
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .clustering import average_linkage, distances, match, partition, summarize
+from .clustering import average_linkage, cut_height, distances, match, partition, summarize
 from .episodes import Episodes
 
 
@@ -78,9 +79,9 @@ class Modes:
         self.matrix = np.zeros((0, 0))  # (n, n) m
         self.failures: list[int] = []  # slots, oldest first
         self.failure_labels: list[int] = []
-        self.merging = False  # the last reclustering would have dropped a mode
+        self.leaving: list[int] = []  # modes that the last reclustering would have dropped
 
-    def file(self, env: int) -> None:
+    def add_episode(self, env: int) -> None:
         """Store the ended episode of `env`, giving up another where memory is full."""
         half = self.config.capacity // 2
         if self.episodes.success[env]:
@@ -162,7 +163,7 @@ class Modes:
         """Sort the successes anew; return what the new modes inherit (None: nothing to sort).
 
         A mode is only dropped when two reclusterings in a row would drop it, so that one noisy
-        partition cannot destroy what was learned.
+        partition cannot destroy what was learned; until then all modes stay as they are.
         """
         if not (self.slots or self.failures):
             return None
@@ -177,11 +178,11 @@ class Modes:
         limit = self.config.most if self.config.beyond == "merge" else len(self.slots)
         self.labels = self.ranked(partition(self.matrix, self.config.threshold, limit))
         inheritance = Inheritance(*match(self.members(), old))
-        drops = any(j not in inheritance.parents for j in range(len(old)))
-        if drops and not self.merging:
-            self.merging, self.labels = True, before
+        drops = [j for j in range(len(old)) if j not in inheritance.parents]
+        if not set(drops) <= set(self.leaving):
+            self.leaving, self.labels = drops, before
             return None
-        self.merging = False
+        self.leaving = []
         self.count = len(inheritance.parents)
         self.balance()
         self.failure_labels = [self.nearest_mode(self.summary(slot)) for slot in self.failures]
@@ -249,26 +250,27 @@ class Modes:
         return torch.as_tensor(np.stack(points), dtype=torch.float32, device=self.episodes.device)
 
     def tree(self) -> dict[str, object]:
-        """Return the successes' average linkage (n - 1, 4), labels (n,) and threshold in m."""
+        """Return the successes' average linkage (n - 1, 4), labels (n,) and where it is cut, m."""
         if len(self.slots) < 2 or not self.config.discover:
             return {}
         linkage = average_linkage(self.matrix)
-        return {"linkage": linkage, "labels": self.labels, "threshold": self.config.threshold}
+        cut = cut_height(linkage, self.config.threshold)
+        return {"linkage": linkage, "labels": self.labels, "cut": cut}
 
     def state_dict(self) -> dict[str, object]:
-        """Return the book-keeping; the episodes have a state of their own."""
+        """Return a copy of the book-keeping; the episodes have a state of their own."""
         return {
             "count": self.count,
-            "slots": self.slots,
-            "labels": torch.from_numpy(self.labels),
-            "summaries": torch.from_numpy(self.summaries),
-            "matrix": torch.from_numpy(self.matrix),
-            "failures": self.failures,
-            "failure_labels": self.failure_labels,
-            "merging": self.merging,
+            "slots": list(self.slots),
+            "labels": torch.tensor(self.labels),
+            "summaries": torch.tensor(self.summaries),
+            "matrix": torch.tensor(self.matrix),
+            "failures": list(self.failures),
+            "failure_labels": list(self.failure_labels),
+            "leaving": list(self.leaving),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Take back what `state_dict` returned."""
-        for name, value in state.items():
+        for name, value in deepcopy(state).items():
             setattr(self, name, value.cpu().numpy() if isinstance(value, Tensor) else value)

@@ -87,7 +87,7 @@ def once(results: Path, values: dict[str, str]) -> int:
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the page names what was passed over
+        warnings.simplefilter("ignore")  # the page names what was skipped
         frame = load_results(results)
     for key, wanted in chosen.items():
         if wanted and len(frame):

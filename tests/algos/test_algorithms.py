@@ -1,12 +1,17 @@
-"""Every registered algorithm keeps the contract."""
+"""DDiffPG in a world where every fourth episode succeeds, and what all algorithms must prove
+beside the contract (tests/bench/test_testing.py)."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 import bench.algos
+from bench import testing
+from bench.algos.common.novelty import NovelD
 from bench.api import Spec, Transition
+from bench.configuration import resolve, understand
 
 bench.algos.discover()
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=4, horizon=10, position_dim=2, max_return=10.0,
@@ -40,44 +45,6 @@ def live(algo, steps):
     return scalars
 
 
-@pytest.mark.parametrize("name", sorted(bench.algos.registry))
-def test_actions_losses_and_isolation(name):
-    algo = build(name)
-    scalars = live(algo, 60)
-    assert scalars and all(torch.isfinite(torch.as_tensor(v)).all() for v in scalars.values())
-    for rows in (1, 3):
-        action = algo.act(torch.randn(rows, 4))
-        assert action.shape == (rows, 2) and action.abs().max() <= 1
-    before = copy.deepcopy(algo.state_dict())
-    torch.manual_seed(3)
-    first = algo.act(torch.ones(5, 4))
-    torch.manual_seed(3)
-    assert torch.equal(first, algo.act(torch.ones(5, 4)))
-    assert same(before, algo.state_dict())
-
-
-@pytest.mark.parametrize("name", sorted(bench.algos.registry))
-def test_a_restored_algorithm_goes_on_identically(name):
-    algo = build(name)
-    live(algo, 40)
-    twin = build(name)
-    twin.load_state_dict(copy.deepcopy(algo.state_dict()))
-    ends = []
-    for one in (algo, twin):
-        torch.manual_seed(5)
-        live(one, 30)
-        ends.append(one.act(torch.ones(6, 4)))
-    assert torch.equal(*ends)
-
-
-def test_commands_reach_the_policy():
-    algo = build("ddiffpg")
-    live(algo, 60)
-    assert algo.num_modes >= 1
-    action = algo.act(torch.zeros(3, 4), mode=torch.zeros(3, dtype=torch.int64))
-    assert action.shape == (3, 2)
-
-
 @pytest.mark.parametrize("warmup", [16, 80])  # before an episode has ended, and after
 def test_without_discovery_one_mode_holds_every_episode(warmup):
     algo = build("ddiffpg", warmup, discover=False)
@@ -105,9 +72,127 @@ def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
     assert {k: v.shape[v.dim() > 1] for k, v in kept.items()} == dict.fromkeys(kept, 8)
 
 
-def same(one, other):
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+@pytest.mark.parametrize("name", sorted(bench.algos.registry))
+def test_learners_side_by_side_learn_as_alone(name):
+    """Everything random in training is the learner's own: two live in one process."""
+    entry = bench.algos.registry[name]
+
+    def learner(seed):
+        torch.manual_seed(seed)
+        config = entry.config(batch=16)
+        return entry.factory(replace(testing.SPEC, seed=seed), config, "cpu")
+
+    def policy(algo):
+        torch.manual_seed(9)
+        return algo.act(torch.ones(5, testing.SPEC.obs_dim))
+
+    alone = []
+    for seed in (0, 1):
+        algo = learner(seed)
+        for part in range(6):
+            testing.feed(algo, 10, seed=part)
+        alone.append(policy(algo))
+    assert not torch.equal(*alone), "the seed changes nothing"
+    together = [learner(seed) for seed in (0, 1)]
+    for part in range(6):
+        for algo in together:
+            torch.rand(7)  # somebody else draws from torch's generator
+            testing.feed(algo, 10, seed=part)
+    assert all(map(torch.equal, alone, map(policy, together)))
+
+
+def test_the_papers_path_learns_too():
+    """Stored targets, failures of the nearest mode, random eviction, inheritance."""
+    (settings,) = (
+        resolve(request.overrides(*c))
+        for request in [understand(["algo=ddiffpg", "task=pointmaze-v1", "preset=paper"])]
+        for c in request.combinations()
+    )
+    config = settings.algo
+    assert (config.target_start, config.modes.failures, config.modes.evict) == (
+        "stored", "nearest", "random",
+    )  # fmt: skip
+    config.exploration.warmup, config.batch, config.actor.hidden = 80, 60, [32]
+    config.critic.hidden, config.modes.capacity, config.modes.every = [32], 12, 10
+    config.updates, config.novelty.batch, config.novelty.hidden = 1, 32, [32]
+    torch.manual_seed(0)
+    algo = bench.algos.registry["ddiffpg"].factory(testing.SPEC, config, "cpu")
+    testing.feed(algo, 40, seed=1)
+    before = algo.episodes.target.clone()
+    scalars, modes = {}, set()
+    for part in range(6):
+        testing.feed(algo, 20, seed=2 + part)
+        scalars = algo.update()
+        modes.add(algo.num_modes)
+    assert max(modes) >= 2 and all(torch.isfinite(torch.as_tensor(v)) for v in scalars.values())
+    assert not torch.equal(before, algo.episodes.target), "targets are improved and written back"
+    assert len(algo.modes.slots) <= 6 and len(algo.modes.failures) <= 6
+    assert set(algo.modes.failure_labels) <= set(range(algo.num_modes))
+    twin = bench.algos.registry["ddiffpg"].factory(testing.SPEC, config, "cpu")
+    twin.load_state_dict(copy.deepcopy(algo.state_dict()))
+    for one in (algo, twin):
+        testing.feed(one, 12, seed=30)
+    assert torch.equal(algo.episodes.target, twin.episodes.target)
+
+
+@pytest.mark.parametrize("name", sorted(bench.algos.registry))
+def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
+    """With a constant bonus b and no reward the value is b / (1 - gamma), whatever n is."""
+    bonus, gamma = 0.02, 0.9
+
+    def constant(self, norm_obs, position, counted=None):
+        steps = torch.full((len(norm_obs) - 1, *norm_obs.shape[1:-1]), bonus)
+        return steps if counted is None else steps * counted
+
+    monkeypatch.setattr(NovelD, "bonus", constant)
+    torch.manual_seed(0)
+    entry = bench.algos.registry[name]
+    config = entry.config(batch=64, gamma=gamma, normalize=False)
+    algo = entry.factory(replace(testing.SPEC, horizon=50), config, "cpu")
+    with torch.no_grad():  # a critic that knows the value is its own target
+        value = bonus / (1 - gamma)
+        known = believe(algo, value)
+    obs = torch.randn(8, testing.SPEC.obs_dim)
+    no = torch.zeros(8, dtype=torch.bool)
+    targets = []
+    known(targets)
+    for _ in range(getattr(config, "rollout", 30)):
+        action = algo.act(obs, explore=True)
+        algo.observe(Transition(obs, action, torch.zeros(8), obs, no, no, no, obs[:, :2],
+                                obs[:, :2]))  # fmt: skip
+    algo.update()
+    assert targets, "nothing was learned"
+    for target in targets:
+        assert torch.allclose(target, torch.tensor(value), atol=2e-3), target
+
+
+def believe(algo, value):
+    """Give an algorithm's critics a value; return what collects the values that they learn."""
+    if hasattr(algo, "target_critic"):
+        critic = algo.target_critic
+        width = critic.support[1] - critic.support[0]
+        place = (value - critic.support[0]) / width
+        low = int(place)
+        last = critic.layers[-1]
+        last.weight.zero_()
+        last.bias.fill_(-40.0)
+        last.bias[..., low] = torch.log(1 - (place - low) + 1e-12)
+        last.bias[..., low + 1] = torch.log(place - low + 1e-12)
+        original = critic.target
+
+        def collect(targets):
+            def target(*inputs):
+                found = original(*inputs)
+                targets.append(found @ critic.support)
+                return found
+
+            critic.target = target
+
+        return collect
+    torch.nn.init.zeros_(algo.value[-1].weight)
+    torch.nn.init.constant_(algo.value[-1].bias, value)
+
+    def collect(targets):
+        algo.step = lambda rows: targets.append(rows["return"]) or {}
+
+    return collect

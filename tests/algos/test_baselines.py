@@ -32,11 +32,6 @@ def shares(name, case, updates, *changes):
     return [found[f"mode_{k}"] for k in range(4)], found["in_mode"]
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_the_contract(name):
-    check_algorithm(name, {"batch": 32})
-
-
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 def test_golden_values(name):
     found = golden.numbers(name)
@@ -59,19 +54,6 @@ def test_golden_values(name):
 def test_bad_settings_are_named(name, settings, word):
     with pytest.raises(ValueError, match=word):
         bench.algos.registry[name].config(**settings)
-
-
-@pytest.mark.parametrize("name", BASELINES)
-def test_an_acting_policy_needs_only_its_policy_state(name):
-    algo = build(name)
-    feed(algo, 34, seed=2)
-    twin = build(name)
-    twin.load_policy_state_dict(algo.policy_state_dict())
-    actions = []
-    for one in (algo, twin):
-        torch.manual_seed(1)
-        actions.append(one.act(torch.randn(5, SPEC.obs_dim)))
-    assert torch.equal(*actions)
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -8,7 +8,11 @@ import torch
 
 from bench.algos.common.critics import CriticConfig, TwinCritic, inherit
 from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy
+from bench.algos.common.exploration import ExplorationConfig, RandomExploration
 from bench.algos.common.networks import RunningNorm
+from bench.algos.common.novelty import NovelD, NoveltyConfig
+from bench.algos.common.replay import Replay
+from bench.algos.ddiffpg import modes as modes_module
 from bench.algos.ddiffpg.clustering import distances, erase_loops, match, partition, summarize
 from bench.algos.ddiffpg.episodes import Episodes
 from bench.algos.ddiffpg.modes import Modes, ModesConfig
@@ -171,9 +175,9 @@ def test_equal_shares_whatever_the_memory_holds():
     modes = Modes(episodes, ModesConfig(capacity=40, loop_radius=0.1, smallest=1))
     for at in [0.0] * 9 + [50.0]:
         play(episodes, 4, "success", at=at)
-        modes.file(0)
+        modes.add_episode(0)
     play(episodes, 5, "timeout")
-    modes.file(0)
+    modes.add_episode(0)
     modes.recluster()
     assert modes.count == 2 and np.bincount(modes.labels).tolist() == [9, 1]
     slot, step = episodes.draw(modes.weights()[0], 64)
@@ -188,7 +192,7 @@ def test_beyond_the_limit_clusters_are_merged_or_the_smallest_dropped(beyond, la
     modes = Modes(episodes, ModesConfig(loop_radius=0.1, smallest=1, most=2, beyond=beyond))
     for at in (0.0, 0.1, 0.0, 9.0, 9.0, 50.0):
         play(episodes, 4, "success", at=at)
-        modes.file(0)
+        modes.add_episode(0)
     modes.recluster()
     assert modes.count == 2 and modes.labels.tolist() == labels
 
@@ -198,6 +202,119 @@ def test_memory_keeps_the_shortest_of_a_full_mode():
     modes = Modes(episodes, ModesConfig(capacity=8, loop_radius=0.1))
     for length in (5, 4, 3, 2, 3, 3):
         play(episodes, length, "success")
-        modes.file(0)
+        modes.add_episode(0)
     assert len(modes.slots) == 4
     assert sorted(episodes.length[modes.slots].tolist()) == [2, 3, 3, 3]
+
+
+def step_of(t, reward, terminated=False, truncated=False):
+    """Return the t-th step of two environments; the second is 100 further on and ends never."""
+    obs = torch.tensor([[float(t)], [100.0 + t]]).expand(2, 4).clone()
+    flags = [torch.tensor([flag, False]) for flag in (terminated, truncated)]
+    return Transition(
+        obs, torch.zeros(2, 2), torch.tensor([reward, 0.0]), obs + 1, *flags, flags[0],
+        obs[:, :2], obs[:, :2] + 1,
+    )  # fmt: skip
+
+
+def test_n_step_returns_of_a_ring_that_has_wrapped():
+    replay = Replay(SPEC, 8, "cpu")  # 4 vector steps
+    for t, (reward, *ends) in enumerate([
+        (1.0,), (2.0,), (4.0, True), (8.0,), (16.0, False, True), (32.0,),
+    ]):  # fmt: skip
+        replay.add(step_of(t, reward, *ends))
+    # the ring holds steps 4, 5, 2, 3 of either environment: rows 0-1, 2-3, 4-5, 6-7
+    assert replay.fields["obs"][::2, 0].tolist() == [4, 5, 2, 3]
+    reward, bootstrap_obs, discount = replay.n_step(torch.tensor([4, 6, 0, 2, 6 + 1]), 3, 0.5)
+    # 2: terminated; 3: goes on over the seam, stopped by the time limit at 4; 4: stopped there;
+    # 5: the latest; 3 of the other environment: 3, 4, 5 over the seam
+    assert reward.tolist() == [4.0, 8.0 + 8.0, 16.0, 32.0, 0.0]
+    assert bootstrap_obs[:, 0].tolist() == [3, 5, 5, 6, 106]
+    assert discount.tolist() == [0.0, 0.25, 0.5, 0.5, 0.125]
+
+
+def test_recent_rows_are_the_latest():
+    replay = Replay(SPEC, 8, "cpu")
+    for t in range(6):
+        replay.add(step_of(t, 0.0))
+    drawn = replay.draw(200, torch.Generator().manual_seed(0), recent=2)
+    assert set(drawn.tolist()) == {2, 3}
+    assert set(replay.draw(500, torch.Generator().manual_seed(0)).tolist()) == set(range(8))
+
+
+def test_the_bonus_by_hand(monkeypatch):
+    novelty = NovelD(1, 0, NoveltyConfig(coef=0.5, alpha=0.5, normalize=False))
+    monkeypatch.setattr(novelty, "novelty", lambda obs, position: obs[..., 0])
+    states = torch.tensor([[[2.0], [4.0], [1.0]], [[3.0], [1.0], [1.0]]])  # left, entered
+    bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
+    assert bonus.tolist() == [[0.5 * (3 - 1), 0.0, 0.5 * (1 - 0.5)]]
+    novelty.config.normalize = True  # the mean bonus becomes `coef`
+    bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
+    assert bonus.mean() == pytest.approx(0.5) and float(novelty.mean) == pytest.approx(2.5 / 3)
+    novelty.config.anneal = 100
+    novelty.observe(torch.zeros(75, 0))
+    assert novelty.bonus(states, torch.zeros(2, 3, 0)).mean() == pytest.approx(0.25 * 0.5)
+    novelty.observe(torch.zeros(50, 0))
+    assert not novelty.bonus(states, torch.zeros(2, 3, 0)).any(), "annealed"
+    novelty.config.anneal, novelty.config.coef = 0, 0.0
+    assert not novelty.bonus(states, torch.zeros(2, 3, 0)).any()
+
+
+@pytest.mark.parametrize("observe", ["all", "position"])
+def test_what_is_known_is_less_novel_than_what_is_not(observe):
+    torch.manual_seed(0)
+    novelty = NovelD(4, 2, NoveltyConfig(observe=observe))
+    obs, position = torch.randn(64, 4), torch.rand(64, 2)
+    novelty.observe(position)
+    before = novelty.novelty(obs, position).mean()
+    for _ in range(400):
+        novelty.learn(obs, position)
+    after = novelty.novelty(obs, position).mean()
+    assert after < 0.3 * before < novelty.novelty(obs, position + 3).mean()
+    elsewhere = novelty.novelty(obs + 3, position).mean()
+    assert (elsewhere > 2 * after) == (observe == "all"), "the place alone is looked at"
+
+
+def test_random_exploration_holds_warms_up_and_shares():
+    rng = torch.Generator().manual_seed(0)
+    config = ExplorationConfig(warmup=300 * 50, hold=5.0, share=0.25)
+    exploration = RandomExploration(50, 2, config)
+    policy, kept, drawn = torch.full((50, 2), 7.0), 0, []
+    for _ in range(300):
+        assert exploration.warming_up
+        before = exploration.held.clone()
+        action = exploration.replace(policy, rng)
+        assert action.abs().max() <= 1, "all environments act at random"
+        kept += int((action == before).all(1).sum())
+        drawn.append(action)
+        exploration.observe(torch.ones(50, dtype=torch.bool), rng)
+    assert not exploration.warming_up
+    assert 1 / (1 - kept / 15_000) == pytest.approx(5, rel=0.1), "actions are held for 5 steps"
+    assert torch.stack(drawn).mean().abs() < 0.05 and torch.stack(drawn).std() > 0.5
+    shares = []
+    for _ in range(200):
+        exploration.observe(torch.ones(50, dtype=torch.bool), rng)
+        shares.append(float((exploration.replace(policy, rng) != 7).all(1).float().mean()))
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.02)
+    chosen = exploration.random.clone()
+    exploration.observe(torch.zeros(50, dtype=torch.bool), rng)
+    assert torch.equal(exploration.random, chosen), "who explores changes between episodes alone"
+
+
+def test_a_mode_is_dropped_at_the_second_request_for_itself(monkeypatch):
+    episodes = Episodes(replace(SPEC), 40, "cpu")
+    modes = Modes(episodes, ModesConfig(loop_radius=0.1, smallest=1))
+    for at in (0.0, 0.0, 20.0, 20.0, 50.0, 50.0):
+        play(episodes, 4, "success", at=at)
+        modes.add_episode(0)
+    modes.recluster()
+    assert modes.count == 3
+    known = modes.labels.copy()
+    merged = [1, 2, 2]  # into mode 0, at each reclustering
+    monkeypatch.setattr(
+        modes_module, "partition", lambda *_: np.where(known == merged.pop(0), 0, known)
+    )
+    assert modes.recluster() is None and modes.count == 3, "the first request"
+    assert modes.recluster() is None and modes.count == 3, "another mode's: it is the first too"
+    inheritance = modes.recluster()
+    assert inheritance is not None and modes.count == 2

@@ -264,6 +264,6 @@ def test_a_copied_run_counts_once(tmp_path):
     own = make_run(tmp_path)
     shutil.copytree(tmp_path / "exp", tmp_path / "backup" / "exp")
     shutil.copytree(own, tmp_path / "a" / "renamed")
-    with pytest.warns(UserWarning, match="skipped .*its names and seed are those of") as told:
+    with pytest.warns(UserWarning, match="skipped .*its names and seed are those of") as warned:
         runs = read_runs(tmp_path)
-    assert [run.path for run in runs] == [own] and len(told) == 2
+    assert [run.path for run in runs] == [own] and len(warned) == 2

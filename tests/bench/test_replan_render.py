@@ -22,7 +22,7 @@ def run(folder, algo, task, *more):
 
 @pytest.fixture(scope="module")
 def commanded(tmp_path_factory):
-    """A DDiffPG run whose random play has found modes."""
+    """A DDiffPG run whose random exploration has found modes."""
     return run(
         tmp_path_factory.mktemp("r"), "ddiffpg", "pointmaze-v3",
         "env_steps=50000", "num_envs=64", "algo.exploration.warmup=48000", "eval.every=25000",

@@ -81,6 +81,21 @@ def test_done_is_skipped_other_settings_refused_overwrite_obeyed(tmp_path, capsy
     assert record.read_text() != before
 
 
+def test_a_seed_decides_every_number_and_another_seed_others(tmp_path):
+    place, found = "default/pointmaze-v1/sac/seed={}/{}", {}
+    for name, seed in (("one", 3), ("again", 3), ("other", 4)):
+        words = ["algo=sac", "task=pointmaze-v1", f"seed={seed}", "env_steps=1600"]
+        assert run(tmp_path / name, *words) == 0
+        episodes = pd.read_parquet(tmp_path / name / place.format(seed, "episodes.parquet"))
+        lines = (tmp_path / name / place.format(seed, "progress.jsonl")).read_text().splitlines()
+        losses = [json.loads(line).get("critic_loss") for line in lines]
+        found[name] = episodes, losses
+    pd.testing.assert_frame_equal(found["one"][0], found["again"][0])
+    assert found["one"][1] == found["again"][1] and any(found["one"][1])
+    assert found["one"][1] != found["other"][1]
+    assert not found["one"][0]["distance"].equals(found["other"][0]["distance"])
+
+
 def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(tmp_path):
     words = ["algo=ddiffpg", "task=pointmaze-v1", "env_steps=4800", "eval.every=1600",
              "checkpoint.every=800", "algo.batch=64"]  # fmt: skip

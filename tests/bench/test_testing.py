@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
 import bench.algos
+from bench.tasks.maze import MazeWorld
 from bench.testing import check_algorithm, check_task
 
 
@@ -25,9 +27,9 @@ class Config:
 
 
 class Counter:
-    """Acts by how often it has learned."""
+    """Acts by how often it has learned, a little further for the second of its two modes."""
 
-    num_modes = 0
+    num_modes = 2
 
     def __init__(self, spec, config, device):
         self.spec, self.defect, self.seen = spec, config.defect, 0
@@ -35,7 +37,8 @@ class Counter:
     def act(self, obs, explore=False, mode=None):
         self.seen += self.defect == "changes" and not explore
         scale = 3.0 if self.defect == "bounds" else 1e-3
-        return torch.full((len(obs), self.spec.act_dim), scale * self.seen)
+        action = torch.full((len(obs), self.spec.act_dim), scale * self.seen)
+        return action if mode is None or self.defect == "disobeys" else action + 0.1 * mode[:, None]
 
     def observe(self, step):
         pass
@@ -50,6 +53,12 @@ class Counter:
     def load_state_dict(self, state):
         self.seen = state.get("seen", 0)
 
+    def policy_state_dict(self):
+        return {"seen": 0 if self.defect == "half" else self.seen}
+
+    def load_policy_state_dict(self, state):
+        self.seen = state["seen"]
+
 
 @pytest.mark.parametrize(
     ("defect", "message"),
@@ -57,13 +66,35 @@ class Counter:
         ("changes", "no function|changes the state"),
         ("bounds", r"leave \[-1, 1\]"),
         ("loss", "loss is nan"),
-        ("forgets", "state_dict"),
+        ("forgets", "state_dict does not hold all of the policy"),
+        ("half", "policy_state_dict does not hold"),
+        ("disobeys", "two commands lead to the same actions"),
     ],
 )
-def test_defects_are_caught(monkeypatch, defect, message):
+def test_defects_of_algorithms_are_caught(monkeypatch, defect, message):
     registry = bench.algos.discover()
     monkeypatch.setattr(registry, "entries", dict(registry.entries))
     registry.register("counter", config=Config)(Counter)
     check_algorithm("counter")
     with pytest.raises(AssertionError, match=message):
         check_algorithm("counter", {"defect": defect})
+
+
+def unseeded(world, count):
+    qpos = np.tile(world.model.qpos0, (count, 1))
+    qpos[:, :2] += np.random.default_rng().uniform(-1, 1, (count, 2))
+    return qpos, np.zeros((count, world.model.nv))
+
+
+@pytest.mark.parametrize(
+    ("method", "broken", "message"),
+    [
+        ("control", lambda world, action, qpos: 0 * action, "actions are ignored"),
+        ("label", lambda world, path, goal: -1, "labelled iff successful"),
+        ("reset", lambda world, rng, count: unseeded(world, count), "reset is not seeded"),
+    ],
+)
+def test_defects_of_tasks_are_caught(monkeypatch, method, broken, message):
+    monkeypatch.setattr(MazeWorld, method, broken)
+    with pytest.raises(AssertionError, match=message):
+        check_task("pointmaze", steps=300, layout=["####", "#RG#", "####"])

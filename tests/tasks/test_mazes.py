@@ -1,5 +1,7 @@
 """What every maze must prove: modes, labels, sparsity, and one code for one and many."""
 
+import time
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,17 +9,115 @@ from gymnasium.utils.env_checker import check_env
 
 from bench.errors import UsageError
 from bench.tasks import make_env, make_task
+from bench.tasks.homotopy import letters
 from bench.tasks.layout import LAYOUTS, parse
 
 SUITE = [f"{agent}maze-v{version}" for agent in ("point", "ant") for version in (1, 2, 3, 4)]
 POINTS = [name for name in SUITE if name.startswith("point")]
-EXPECTED = {"v1": 2, "v2": 2, "v3": 5, "v4": 8}
+MODES = {  # name: cells of the shortest route, goal, word; records hold the index alone
+    "v1": "A1 4 0 () | A2 4 0 (-1,)",
+    "v2": "A1 2 0 () | B1 4 1 ()",
+    "v3": "A1 6 0 (2, 4) | A2 6 0 (4,) | B1 6 1 () | B2 6 1 (-5,) | B3 8 1 (-5, -3)",
+    "v4": "A1 7 0 (-3,) | A2 7 0 (-2, -3) | A3 7 0 (-2, -3, -1) | A4 9 0 (-3, -1) | "
+    "B1 7 1 () | B2 7 1 (-3,) | B3 7 1 (-2, -3) | B4 9 1 (-2,)",
+    "v3-block1": "A1 6 0 (2, 3) | A2 6 0 (3,) | B1 8 1 () | B2 12 1 (-1,)",
+    "v3-block2": "A1 6 0 (2,) | B1 6 1 ()",
+    "v3-block3": "A1 6 0 (2,) | B1 6 1 () | B2 8 1 (-3,)",
+}
 
 
-@pytest.mark.parametrize("name", SUITE)
-def test_the_number_of_modes(name):
-    modes = make_task(name).modes
-    assert len(modes) == len(set(modes)) == EXPECTED[name[-2:]]
+def described(task):
+    """Return the modes of a maze in the notation of MODES."""
+    moves = [len(route) - 1 for route in task.homotopy.routes]
+    each = zip(task.modes, moves, task.homotopy.index, strict=True)
+    return " | ".join(f"{name} {count} {goal} {word}" for name, count, (goal, word) in each)
+
+
+@pytest.mark.parametrize("name", [*SUITE, *(f"pointmaze {own}" for own in MODES)])
+def test_modes_names_and_order_stay_what_records_were_made_with(name):
+    name, _, own = name.partition(" ")
+    task = make_task(name, layout=[own]) if own else make_task(name)
+    assert described(task) == MODES[own or name[-2:]]
+    assert list(task.homotopy.index.values()) == list(range(len(task.modes)))
+
+
+def pillars(size):
+    """Return a field of pillars in every second row and column, start and goal in corners."""
+    inside = range(1, size - 1)
+    rows = [
+        "".join("." if i in inside and j in inside and i % 2 + j % 2 else "#" for j in range(size))
+        for i in range(size)
+    ]
+    rows[1], rows[-2] = "#R" + rows[1][2:], rows[-2][:-2] + "G#"
+    return rows
+
+
+@pytest.mark.parametrize(("size", "most"), [(15, 16), (15, 200), (31, 16)])
+def test_only_the_shortest_classes_of_a_field_of_pillars_are_named(size, most):
+    began = time.perf_counter()
+    task = make_task("pointmaze", layout=pillars(size), most_modes=most)
+    assert time.perf_counter() - began < 2, "15 x 15 cells took longer than 90 s once"
+    assert len(task.modes) == len(set(task.modes)) == most
+    assert len(set(task.homotopy.index)) == most and task.modes[-1] == f"A{most}"
+    assert set(task.routes) == {4.0 * 2 * (size - 3)}, "longer ones are named, shorter ones left"
+    for mode in (0, most // 2, most - 1):
+        assert task.label(witness(task, mode)) == mode
+    cells = [(1, 1 + j) for j in range(3)] + [(2, 3), (3, 3), (3, 2), (3, 1)]
+    loop = np.stack([task.maze.centre(cell) for cell in [*cells, (2, 1), (1, 1)]])
+    assert task.label(np.concatenate([loop, witness(task, 0)])) == most, "a turn is `other`"
+
+
+def test_fewer_modes_are_the_shortest_of_more():
+    several = make_task("pointmaze-v4")
+    task = make_task("pointmaze-v4", most_modes=3)
+    kept = [0, 1, 2, 4, 5, 6]
+    assert task.modes == tuple(several.modes[k] for k in kept)
+    for mode, route in enumerate(several.homotopy.routes):
+        path = np.stack([several.maze.centre(cell) for cell in route])
+        assert task.label(path) == (kept.index(mode) if mode in kept else len(kept))
+
+
+def test_names_stay_readable_beyond_26_goals():
+    assert [letters(n) for n in (0, 25, 26, 27, 51, 52, 701, 702)] == [
+        "A", "Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA",
+    ]  # fmt: skip
+    rows = ["#" * 63, "#" + "G#" * 31, "#" + "." * 30 + "R" + "." * 30 + "#", "#" * 63]
+    names = make_task("pointmaze", layout=rows).modes
+    assert len(names) == 31 and names[:2] == ("A1", "B1") and names[-2:] == ("AD1", "AE1")
+
+
+# of D4RL's ant mazes (Fu et al. 2020, arXiv 2004.07219); ultra: Jiang et al. 2023, arXiv 2208.10291
+PUBLISHED = {
+    "u": (["#####", "#R..#", "###.#", "#G..#", "#####"], 1),
+    "big": (
+        ["########", "#R.##..#", "#..#...#", "##...###", "#..#...#", "#.#..#.#", "#...#.G#",
+         "########"], 1,
+    ),
+    "big, three goals": (
+        ["########", "#R.##..#", "#..#..G#", "##...###", "#..#...#", "#G#..#.#", "#...#G.#",
+         "########"], 3,
+    ),
+    "hardest": (
+        ["############", "#R...#.....#", "#.##.#.#.#.#", "#......#...#", "#.####.###.#",
+         "#..#.#.....#", "##.#.#.#.###", "#..#...#.G.#", "############"], 2,
+    ),
+    "ultra": (
+        ["################", "#R......#......#", "#.###.#.#.##.#.#", "#.###.#....#.#.#",
+         "#...#.##.###.#.#", "#.#...#........#", "#...#...#.###.##", "#.#.###.#...#.##",
+         "#.......#.#....#", "##.##.#...####.#", "##.#..#.#.....G#", "################"], 16,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_mazes_are_accepted(name):
+    rows, count = PUBLISHED[name]
+    began = time.perf_counter()
+    task = make_task("antmaze", layout=rows)
+    assert time.perf_counter() - began < 2
+    assert len(task.modes) == count
+    for mode in range(count):
+        assert task.label(witness(task, mode)) == mode
 
 
 def witness(task, mode, rng=None, jitter=0.0):
@@ -198,7 +298,10 @@ def test_neighbouring_seeds_share_nothing():
         (["#####", "#R.G.", "#####"], "border"),
         (["#####", "#..G#", "#####"], "0 start cells"),
         (["#####", "#R..#", "#####"], "no goal"),
-        (["#######", "#R.#.G#", "#######"], "cannot be reached"),
+        (["#######", "#R.#.G#", "#######"], "cannot be reached from the start"),
+        (["#######", "#R.G.G#", "#######"], "row 1, column 5 .* through another goal"),
+        (["#####", "#RGG#", "###G#", "#GGG#", "#####"], "column 3 .* through another goal"),
+        (["#####", "#GOO#", "###O#", "#OOO#", "#####"], "unknown character 'O'; valid are # . R G"),
     ],
 )
 def test_impossible_layouts_are_refused_in_one_line(rows, message):
@@ -214,18 +317,3 @@ def test_a_users_layout_and_the_unseen_obstacles():
         assert make_task("antmaze", layout=[block]).layout == LAYOUTS[block]
     with pytest.raises(UsageError, match="Did you mean 'v3-block1'"):
         make_task("pointmaze", layout=["v3-blok1"])
-
-
-def test_the_gym_task_restores_by_playing_again():
-    task = make_task("gym", id="Pendulum-v1")
-    env = task.make(2, seed=0)
-    rng = np.random.default_rng(0)
-    actions = rng.uniform(-1, 1, (230, 2, 1)).astype(np.float32)
-    for action in actions[:215]:
-        env.step(action)
-    other = task.make(2, seed=5)
-    assert np.array_equal(other.set_state(env.get_state()), env.obs)
-    assert np.array_equal(other.step(actions[220])[0], env.step(actions[220])[0])
-    for name, message in (("Pendulm-v1", "Did you mean"), ("CartPole-v1", "actions must be")):
-        with pytest.raises(UsageError, match=message):
-            make_task("gym", id=name)
