@@ -1,7 +1,7 @@
 """What an evaluation says: success, which modes, how evenly, and whether commands are obeyed.
 
 One table, `METRICS`: a metric is one entry. Mode labels are those of the task: 0..K-1 named modes,
-K another way of succeeding, -1 failure. Letters: E episodes, G evaluations, K modes, C commands.
+K another success, -1 failure. Letters: E episodes, G evaluations, K modes, C commands.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def obtained(e: Evaluations) -> np.ndarray:
     """Return how reliably each named mode is obtained by the command for it, (G, K).
 
     The command for mode k is the one that obtains it most often on one half of the episodes; the
-    share of its episodes that obtain k is taken on the other half; both ways, averaged. Judged on
+    share of its episodes that obtain k is taken on the other half; averaged over both choices of halves. Judged on
     the same episodes a policy that ignores commands would look obedient.
     """
     count = np.maximum(e.halves.sum(axis=-1, keepdims=True), 1)

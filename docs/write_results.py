@@ -3,6 +3,7 @@
 python -m docs.write_results
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.analysis import mazes, tables
+from bench.analysis import comparison, mazes, survival, tables
 from bench.analysis.load import LAST, RunRecord, final_scores, read_runs, table
-from bench.analysis.metrics import METRICS
 from bench.analysis.style import INK, algo_colors, new_figure
+from docs import withdrawn
 
 REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
@@ -162,39 +163,64 @@ def spread(values: pd.Series) -> str:
     return f"{values.mean():.0f} ({values.min():.0f} to {values.max():.0f}, {len(values)} seeds)"
 
 
-def withdrawn(run: RunRecord) -> float:
-    """Return what `control_success` said of a run's last evaluations before it was withdrawn.
-
-    The share of the episodes with the label that their command most often yields, judged on the
-    episodes that it is chosen by, averaged over commands.
-    """
-    own = run.episodes[run.episodes["protocol"] == "commanded"]
-    own = own[own["env_steps"].isin(sorted(own["env_steps"].unique())[-LAST:])]
-    won = own.assign(mode=own["mode"].where(own["mode"] >= 0))
-    usual = won.groupby(["env_steps", "commanded"])["mode"].agg(
-        lambda labels: labels.value_counts().max() / len(labels) if labels.notna().any() else 0.0
-    )
-    return float(usual.groupby("env_steps").mean().mean())
-
-
 def before_and_after() -> pd.DataFrame:
-    """Return the committed runs' control under the withdrawn metric and under today's."""
+    """Return what the committed runs score by the withdrawn metrics and by today's, `old → new`."""
     rows = []
     for folder in FOLDERS:
-        runs = [r for r in done(folder) if not r.last("commanded").empty]
-        scores = final_scores(table(runs))
-        scores = scores[scores["protocol"] == "commanded"]
-        for (task, algo), part in scores.groupby(["task", "algo"]):
+        runs = [r for r in done(folder) if r.modes]
+        scores = final_scores(table(runs)).groupby(["task", "algo", "protocol"])
+        new = scores.mean(numeric_only=True)
+        for task, algo in sorted({(r.facts["task"], r.facts["algo"]) for r in runs}):
             own = [r for r in runs if (r.facts["task"], r.facts["algo"]) == (task, algo)]
-            old = np.mean([withdrawn(r) for r in own])
-            name = str(task) if folder == FOLDERS[0] else f"{task} ({folder})"
-            rows.append({
-                "task": name, "algorithm": algo, "seeds": str(len(part)),
-                "control success (withdrawn)": f"{old:.2f}",
-                **{METRICS[key].label: f"{part[key].mean():.2f}" for key in (
-                    "command_coverage", "command_information", "command_success")},
+            row = {
+                "task": task if folder == FOLDERS[0] else f"{task} ({folder})",
+                "algorithm": algo, "seeds": str(len(own)),
+            }  # fmt: skip
+            if (task, algo, "commanded") in new.index:
+                now, old = new.loc[(task, algo, "commanded")], before(own, "commanded")
+                row |= {
+                    "control success → command coverage":
+                        f"{old['control_success']:.2f} → {now['command_coverage']:.2f}",
+                    "command information": f"{now['command_information']:.2f}",
+                    "command success": f"{now['command_success']:.2f}",
+                    "modes found on command": f"{old['found']:.1f} → {now['modes_found']:.1f}",
+                }  # fmt: skip
+            now, old = new.loc[(task, algo, "sampled")], before(own, "sampled")
+            row |= {
+                "solved modes, sampled": f"{old['solved_modes']:.3f} → {now['solved_modes']:.3f}",
+                "modes lost, all seeds": f"{count_lost(own, withdrawn.lost)} → "
+                                         f"{count_lost(own, survival.lost)}",
+            }  # fmt: skip
+            rows.append({key: text.replace("nan", "–") for key, text in row.items()})
+    return pd.DataFrame(rows, columns=list(max(rows, key=len))).fillna("–")
+
+
+def before(runs: list[RunRecord], protocol: str) -> pd.Series:
+    """Return the withdrawn metrics of runs: means over their last evaluations; NaN for none."""
+    values = []
+    for run in runs:
+        own = run.episodes[run.episodes["protocol"] == protocol]
+        for _, part in list(own.groupby("env_steps"))[-LAST:]:
+            mode, commanded = part["mode"].to_numpy(), part["commanded"].to_numpy()
+            values.append({
+                "control_success": withdrawn.control_success(mode, commanded),
+                "found": withdrawn.found(mode, len(run.modes)).sum(),
+                "solved_modes": withdrawn.solved_modes(mode, len(run.modes)),
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(values, columns=["control_success", "found", "solved_modes"]).mean()
+
+
+def tests() -> pd.DataFrame:
+    """Return the permutation tests of DDiffPG against the others over the tasks that all did."""
+    scope = comparison.scopes(table(done(FOLDERS[0])))[0]
+    found = comparison.tests_table([scope])
+    ours = (found["algorithm"] == SHOWN[0]) | (found["against"] == SHOWN[0])
+    return found[ours].drop(columns="tasks")
+
+
+def count_lost(runs: list[RunRecord], lost: Callable[[np.ndarray], bool]) -> int:
+    """Return how many modes runs have lost, sampled, by a rule on where they were found, (E,)."""
+    return sum(lost(found.to_numpy()) for r in runs for _, found in r.found("sampled").items())
 
 
 def write(path: str, name: str, text: str) -> None:
@@ -220,6 +246,7 @@ def main() -> None:
     write("README.md", "results", tables.markdown(results()))
     write("README.md", "policies", tables.markdown(policies()))
     write("docs/fairness.md", "before and after", tables.markdown(before_and_after()))
+    write("docs/fairness.md", "tests", tables.markdown(tests()))
     write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
     write("docs/algorithms.md", "control tasks", tables.markdown(returns()))
 

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from bench.analysis import metrics, stats
+from bench.evaluation import summarise
 
 MODE = np.array([0] * 6 + [1] * 3 + [2] + [-1] * 8 + [3] * 2)  # K = 3: 10 named, 2 other
 
@@ -185,3 +186,14 @@ def test_intervals_depend_on_the_generator_alone():
         stats.interval(scores, stats.iqm, rng=np.random.default_rng(7)) for _ in range(2)
     )
     assert first == second
+
+
+@pytest.mark.parametrize("commands", [0, 6])
+def test_progress_and_report_find_the_same_modes(commands):
+    rng = np.random.default_rng(commands)
+    for _ in range(50):
+        mode = rng.choice([-1, 0, 1, 2, 3], p=[0.3, 0.4, 0.2, 0.07, 0.03], size=60)
+        commanded = np.repeat(np.arange(commands), 10) if commands else np.full(60, -1)
+        rows = [{"success": m >= 0, "mode": m, "commanded": c}
+                for m, c in zip(mode.tolist(), commanded.tolist(), strict=True)]  # fmt: skip
+        assert summarise(rows, 3)["modes_found"] == one(mode, 3, commanded)["modes_found"]
