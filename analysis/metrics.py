@@ -144,8 +144,9 @@ def obtained(e: Evaluations) -> np.ndarray:
     """Return how reliably each named mode is obtained by the command for it, (G, K).
 
     The command for mode k is the one that obtains it most often on one half of the episodes; the
-    share of its episodes that obtain k is taken on the other half; averaged over both choices of
-    halves. Judged on the same episodes a policy that ignores commands would look obedient.
+    share of its episodes that obtain k is taken on the other half; then the halves are swapped, and
+    the two shares averaged. Judged on the same episodes a policy that ignores commands would look
+    obedient.
     """
     count = np.maximum(e.halves.sum(axis=-1, keepdims=True), 1)
     share = (e.halves / count)[..., : e.num_modes]  # (2, G, C, K)

@@ -148,7 +148,8 @@ def test_the_page_works_in_a_browser(tmp_path):
       addEventListener("load", () => {
         const traces = (id) => document.querySelectorAll(`#${id} .scatterlayer .trace`).length;
         const rows = () => document.querySelectorAll("#table tr[data-task]:not([hidden])").length;
-        const now = () => [traces("chart"), traces("points"), rows()];
+        const cells = () => document.querySelectorAll(".matrix td[data-algo]:not([hidden])").length;
+        const now = () => [traces("chart"), traces("points"), rows(), cells()];
         const all = now();
         const text = document.getElementById("chart").data[0].text[0];
         document.querySelector("#filters input[value=beta]").click();
@@ -170,7 +171,7 @@ def test_the_page_works_in_a_browser(tmp_path):
     title = re.search("<title>(.*?)</title>", shown.stdout)
     assert title is not None
     assert json.loads(html.unescape(title[1])) == {
-        "all": [2, 2, 4], "fewer": [1, 1, 2], "text": "exp/maze-v1/alpha<br>seed 0",
+        "all": [2, 2, 4, 4], "fewer": [1, 1, 2, 2], "text": "exp/maze-v1/alpha<br>seed 0",
         "axis": "return", "hidden": 1, "errors": []
     }  # fmt: skip
 
