@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 import bench.algos
 import bench.tasks
 from bench.errors import UsageError
-from bench.registry import Entry, load_plugins, unknown
+from bench.registry import Entry, Registry, load_plugins, unknown
 from bench.settings import Settings, check
 
 CONF = Path(__file__).parent / "conf"
@@ -245,10 +245,22 @@ def one_line(error: BaseException, overrides: list[str]) -> str:
         key = missing[1]
         paths = (override.partition("=")[0].lstrip("+").split(".") for override in overrides)
         full = next((".".join(p[: p.index(key) + 1]) for p in paths if key in p), key)
+        now = name_now(overrides, full)
+        if now:
+            return f"unknown setting {full!r}: it is {now!r} now"
         return unknown("setting", full, valid_keys(overrides, full))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     where = re.search(r"full_key: (\S+)", text)
     return (f"{where[1]}: " if where and where[1] not in lines[0] else "") + lines[0]
+
+
+def name_now(overrides: list[str], full: str) -> str | None:
+    """Return today's name of a setting of the algorithm or the task that was renamed."""
+    part, _, key = full.partition(".")
+    given = dict(o.partition("=")[::2] for o in overrides)
+    registries: dict[str, Registry] = {"algo": bench.algos.registry, "task": bench.tasks.registry}
+    renamed = registries[part][given[part]].renamed if part in registries else {}
+    return f"{part}.{renamed[key]}" if key in renamed else None
 
 
 def valid_keys(overrides: list[str], full: str) -> list[str]:

@@ -59,6 +59,11 @@ def register(
     return decorate
 
 
+UNEXPECTED = (
+    "unexpected keyword argument"  # Python's words: TorchRL retries only where it sees them
+)
+
+
 class UnknownSettingError(UsageError, TypeError):
     """A keyword that a task has no setting for: libraries retry on what Gymnasium raises there."""
 
@@ -78,8 +83,8 @@ def make_task(name: str, **settings: Any) -> Task:
     fields = entry.config.__dataclass_fields__  # type: ignore[attr-defined]
     for key in settings:
         if key not in fields:
-            message = unknown(f"setting of task {name!r}:", key, fields)
-            raise UnknownSettingError(message if fields else f"{message}none, it has no settings")
+            hint = unknown("setting", key, fields).partition(".")[2] if fields else " It has none."
+            raise UnknownSettingError(f"task {name!r} got an {UNEXPECTED} {key!r}.{hint}")
     return entry.factory(name, entry.config(**settings))
 
 

@@ -45,7 +45,7 @@ from bench.words import integer, parse
 PEAKS = torch.from_numpy(PLACES)
 KEPT = 0.05  # share of the samples that makes a mode a kept one
 NUM_ENVS, FILLED, SAMPLES = 8, 4_000, 2_000
-EVERY = {"off-policy": 10, "on-policy": 1}  # updates per vector step of the policy's own actions
+OFTEN, SELDOM = 1, 10  # updates per vector step of the policy's own actions, on-policy and else
 
 
 def main(words: list[str]) -> int:
@@ -122,7 +122,7 @@ def train(
     exact: bool = True,
     changes: Sequence[str] = (),
 ) -> Algorithm:
-    """Train on a case: fill the replay, then learn, acting now and then (`EVERY`).
+    """Train on a case: fill the replay, then learn, acting now and then.
 
     Args:
         name: of an algorithm.
@@ -144,7 +144,7 @@ def train(
     rollout = Rollout(task.make(NUM_ENVS, seed))
     for action in first_actions(shares, torch.Generator().manual_seed(seed)).split(NUM_ENVS):
         algo.observe(rollout.step(action.numpy()).transition("cpu"))
-    every = EVERY[entry.info.get("data", "off-policy")]
+    every = OFTEN if entry.info.get("data") == "on-policy" else SELDOM
     for i in range(updates):
         if i % every == 0:
             action = algo.act(torch.as_tensor(rollout.obs), explore=True)

@@ -156,6 +156,7 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
         (["algo=sac", "task=pointmaze-v1", "--cfg", "job", "algo.gama=1"], "'algo.gamma'"),
         (["algo=sac", "task=pointmaze-v1", "--cfg", "job", "num_envs=1,2"], "give one value"),
         (["algo=td3", "task=pointmaze-v1", "algo.actor.steps=5"], "Valid: algo.activation"),
+        (["algo=ppo", "task=pointmaze-v1", "algo.trace=0.9"], "it is 'algo.gae_lambda' now"),
         (["algo=sac", "task=pointmaze-v1", "algo.gamma=high"], "algo.gamma"),
         (["algo=sac", "task=pointmaze-v1", "algo.critic.kind=c52"], "valid are c51, scalar"),
         (["algo=sac", "task=pointmaze-v1", "env_steps=-5"], "env_steps=-5"),

@@ -56,10 +56,12 @@ def test_an_unknown_setting_is_a_type_error_that_names_it(key):
         lambda: bench.make_task(name, horizn=5),
     )
     for make in makers:
-        with pytest.raises(TypeError, match=f"setting of task '{name}': 'horizn'") as caught:
+        with pytest.raises(
+            TypeError, match=f"task '{name}' got an unexpected keyword argument 'horizn'"
+        ) as caught:
             make()
         assert isinstance(caught.value, UsageError) and "\n" not in str(caught.value)
-        hint = "no settings" if "maze" not in key else "Did you mean 'horizon'"
+        hint = "It has none." if "maze" not in key else "Did you mean 'horizon'"
         assert hint in str(caught.value)
 
 

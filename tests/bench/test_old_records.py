@@ -1,0 +1,54 @@
+"""Records and policies of earlier builds are read under today's names."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import bench
+from bench.configuration import as_dict, resolve, understand
+from bench.policy import spec_of
+from bench.runner import flat, with_names_now
+
+REFERENCE = Path(__file__).parents[2] / "results/reference"
+POLICIES = sorted(REFERENCE.glob("quick/pointmaze-v3/*/seed=*/policy.pt"))
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.parts[-3])
+def test_committed_policies_act_and_obey(path):
+    policy = bench.load_policy(path.parent)
+    obs = np.zeros((20, 4), np.float32)
+    torch.manual_seed(0)
+    free = policy.act(obs)
+    assert free.shape == (20, 2) and np.abs(free).max() <= 1
+    commanded = []
+    for mode in range(policy.num_modes):
+        torch.manual_seed(0)
+        commanded.append(policy.act(obs, mode=mode).mean(axis=0))
+    apart = [np.linalg.norm(a - b) for i, a in enumerate(commanded) for b in commanded[:i]]
+    assert not apart or max(apart) > 0.5, "commands lead to different ways out of the start"
+
+
+def test_there_are_committed_policies_of_every_kind():
+    assert {path.parts[-3] for path in POLICIES} >= {"ddiffpg", "sac", "ppo", "dipo", "qvpo"}
+
+
+def test_settings_of_an_older_run_are_compared_under_their_names_now():
+    was = yaml.safe_load((REFERENCE / "quick/pointmaze-v3/ppo/seed=10/config.yaml").read_text())
+    assert "trace" in was["algo"] and "ratio" in was["algo"]
+    request = understand(["algo=ppo", "task=pointmaze-v3", "seed=10"])
+    settings = resolve(request.overrides("ppo", "pointmaze-v3", "10"))
+    named, now = with_names_now(flat(was), settings), flat(as_dict(settings))
+    assert named["algo.gae_lambda"] == now["algo.gae_lambda"] == was["algo"]["trace"]
+    assert named["algo.clip_ratio"] == now["algo.clip_ratio"]
+    assert not {"algo.trace", "algo.ratio"} & named.keys()
+
+
+def test_a_position_that_was_a_slice_of_the_observation_is_its_size():
+    stored = {"obs_dim": 29, "act_dim": 8, "num_envs": 64, "horizon": 500, "max_return": 10.0,
+              "seed": 1}  # fmt: skip
+    assert spec_of(stored | {"position": [0, 2, None]}).position_dim == 2
+    assert spec_of(stored | {"position": None}).position_dim == 0
+    assert spec_of(stored | {"position_dim": 3}).position_dim == 3
