@@ -294,7 +294,7 @@ def summary(frame: pd.DataFrame) -> Table:
     if result.empty:
         return shown
     metrics = ("success", "mode_coverage", "effective_modes", "command_coverage")
-    labels = [METRICS[name].label for name in metrics]
+    labels = [METRICS[name].label for name in metrics if METRICS[name].label in result]
     columns = ["task", "algorithm", "protocol", *labels, "seeds"]
     for column in columns:
         longest = max(map(len, column.split()))

@@ -81,6 +81,17 @@ def test_scores_are_means_over_the_last_evaluations(tmp_path):
     assert commanded["command_coverage"] == 1 and commanded["reachable_modes"] == 2
 
 
+def test_the_terminal_table_has_the_metrics_that_are_defined(tmp_path):
+    place = make_run(tmp_path)
+    titles = [column.header for column in report.summary(load_results(tmp_path)).columns]
+    assert titles == ["task", "algorithm", "protocol", "success rate", "mode coverage",
+                      "effective modes", "command coverage", "seeds"]  # fmt: skip
+    episodes = pd.read_parquet(place / "episodes.parquet")
+    episodes[episodes["protocol"] == "sampled"].to_parquet(place / "episodes.parquet")
+    fewer = [column.header for column in report.summary(load_results(tmp_path)).columns]
+    assert fewer == [title for title in titles if title != "command coverage"]
+
+
 def test_one_seed_is_said_and_no_interval_invented(tmp_path):
     make_run(tmp_path)
     assert "(1 seed)" in tables.result_table(load_results(tmp_path))["success rate"].iloc[0]
