@@ -195,6 +195,9 @@ def test_random_play_is_the_last_row_of_every_table(tmp_path):
     tests = comparison.tests_table([scope])
     assert tests[["algorithm", "against"]].to_numpy().tolist() == [["beta", "gamma"]]
     assert tests["number of tasks"].item() == "2", "a task without random play counts"
+    (scope,) = comparison.scopes(frame[frame["task"] == "maze-v1"])
+    assert list(comparison.matrices(scope.frame, "success")[1]) == ["beta", "gamma", "aleatory"]
+    assert len(comparison.tests_table([scope])) == 1, "random play is not tested"
 
 
 def test_paths_that_a_record_dropped_are_not_drawn(tmp_path):
