@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
@@ -75,7 +75,7 @@ class Bar:
 
     def __init__(self, console: Console, title: str) -> None:
         self.progress = progress(console)
-        self.task = self.progress.add_task(title, total=None, facts="")
+        self.task = self.progress.add_task(escape(title), total=None, facts="")
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -127,11 +127,10 @@ class Overview:
             record = Record(place)
             try:
                 facts, line = record.read(), record.last_progress()
-            except (UsageError, json.JSONDecodeError, OSError):
+            except (UsageError, OSError):  # named when the sweep ends
                 continue
-            states[facts.get("status", "waiting")] = (
-                states.get(facts.get("status", "waiting"), 0) + 1
-            )
+            state = str(facts.get("status", "waiting"))
+            states[state] = states.get(state, 0) + 1
             reached = facts.get("env_steps", 0)
             steps += max(reached, line.get("env_steps", 0)) if facts else 0
             total += facts.get("target_env_steps", 0)

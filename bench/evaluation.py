@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bench.api import Algorithm, Task
+from bench.finite import ACTION_BOUND, check
 from bench.found import MIN_COUNT, MIN_SHARE
 from bench.rollout import Episode, play_episodes
 from bench.seeding import EVALUATION, derive
@@ -76,19 +77,35 @@ def evaluate(
 
     Returns:
         One row (numbers of the episode) and one path, (T + 1, P) in m, per episode.
+
+    Raises:
+        NotFinite: if an action is not finite, or not in [-1, 1].
+        RuntimeError: if an episode does not end by the task's horizon.
     """
     rows: list[dict[str, Any]] = []
     paths: list[np.ndarray] = []
     count = len(protocol.commands)
     env = task.make(min(count, BATCH), derive(seed, EVALUATION), threads, protocol.training)
+    steps = 0
+
+    def bounded() -> None:
+        nonlocal steps
+        if steps >= task.horizon:
+            raise RuntimeError(
+                f"task {task.name!r}: an episode goes on after its horizon of {steps} steps"
+            )
+        steps += 1
+        tick()
+
     try:
         with isolated_generator(device):
             for start in range(0, count, BATCH):
                 commands = protocol.commands[start : start + BATCH]
                 wave_seed = derive(seed, EVALUATION, env_steps, *protocol.name.encode(), start)
                 torch.manual_seed(wave_seed)
+                steps = 0
                 played = play_episodes(
-                    env, Actor(algo, commands, device, tick), wave_seed, len(commands)
+                    env, Actor(algo, commands, device, bounded), wave_seed, len(commands)
                 )
                 fixed = {"env_steps": env_steps, "protocol": protocol.name, "seed": wave_seed}
                 for slot, episode in enumerate(played):
@@ -134,7 +151,9 @@ class Actor:
         commands = self.commands[slots]
         free = commands[0] == FREE
         mode = None if free else torch.as_tensor(commands, dtype=torch.int64, device=self.device)
-        return self.algo.act(rows, explore=False, mode=mode).cpu().numpy()
+        action = self.algo.act(rows, explore=False, mode=mode).cpu().numpy()
+        check("an evaluation's action", action, ACTION_BOUND)
+        return action
 
 
 def row(task: Task, episode: Episode) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +15,14 @@ import bench.algos
 import bench.tasks
 from bench.api import Algorithm, Spec, StoresPolicy, Task
 from bench.errors import UsageError
-from bench.registry import Entry, load_plugins
+from bench.registry import Entry, Registry, load_plugins
+from bench.storage import Checksums, load_state
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 FORMER = {"slow_actor": "ema_actor", "slow_critic": "target_critic"}  # names in older policies
+KEYS = {"algo", "task", "settings", "plugins", "spec", "task_settings", "state"}
 
 
 def policy_state(algo: Algorithm) -> dict[str, Any]:
@@ -68,20 +71,43 @@ class Policy:
         return action if isinstance(obs, Tensor) else action.cpu().numpy()
 
 
-def load_task(run_dir: str | Path, **changes: Any) -> Task:
+def load_task(run_dir: str | Path, plugins: Sequence[str] = (), **changes: Any) -> Task:
     """Return the task that a run directory's policy was trained on.
 
     Args:
         run_dir: of the run.
+        plugins: modules to import first; what a policy names itself is not imported.
         changes: settings of the task that replace the run's.
 
     Raises:
-        UsageError: if there is no policy, or it is damaged, or a changed setting is bad.
+        UsageError: if there is no policy, or it is damaged, comes from a plugin that is not among
+            `plugins`, or a changed setting is bad.
     """
     stored = load_stored(run_dir, "cpu")
-    load_plugins(stored["plugins"])
-    entry = bench.tasks.registry[stored["task"]]
+    entry = entry_of(stored, "task", bench.tasks.registry, plugins, run_dir)
     return entry.factory(stored["task"], settings_of(entry, stored["task_settings"] | changes))
+
+
+def entry_of(
+    stored: dict[str, Any],
+    kind: str,
+    registry: Registry,
+    plugins: Sequence[str],
+    run_dir: str | Path,
+) -> Entry:
+    """Import the plugins that the user names and return the entry of a policy's algorithm or task.
+
+    Raises:
+        UsageError: if it is none of this suite's and of those plugins, naming the plugins to give.
+    """
+    load_plugins(list(plugins))
+    missing = [name for name in stored["plugins"] if name not in plugins]
+    if stored[kind] not in registry and missing:
+        raise UsageError(
+            f"{run_dir}: its {kind} {stored[kind]!r} comes from a plugin, which is imported only "
+            f"if you name it: plugins=[{','.join(stored['plugins'])}]"
+        )
+    return registry[stored[kind]]
 
 
 def load_stored(run_dir: str | Path, device: str) -> dict[str, Any]:
@@ -91,23 +117,30 @@ def load_stored(run_dir: str | Path, device: str) -> dict[str, Any]:
         UsageError: if there is none, or it is damaged.
     """
     path = Path(run_dir) / "policy.pt"
-    if not path.exists():
-        raise UsageError(f"{run_dir}: no policy.pt; is it a run directory?")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UsageError(f"{path} is damaged ({type(error).__name__})") from None
+        content = Checksums(path.parent).content(path.name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{run_dir}: no policy.pt; is it a run directory?") from None
+    stored = load_state(content, path, device)
+    if not isinstance(stored, dict) or not stored.keys() >= KEYS:
+        raise UsageError(f"{path} holds no policy")
+    return stored
 
 
-def load_policy(run_dir: str | Path, device: str = "cpu") -> Policy:
+def load_policy(run_dir: str | Path, device: str = "cpu", plugins: Sequence[str] = ()) -> Policy:
     """Return the policy of a run directory.
 
+    Args:
+        run_dir: of the run.
+        device: that it acts on.
+        plugins: modules to import first; what a policy names itself is not imported.
+
     Raises:
-        UsageError: if there is none, or it is damaged.
+        UsageError: if there is none, or it is damaged, or comes from a plugin that is not among
+            `plugins`.
     """
     stored = load_stored(run_dir, device)
-    load_plugins(stored["plugins"])
-    entry = bench.algos.discover()[stored["algo"]]
+    entry = entry_of(stored, "algo", bench.algos.discover(), plugins, run_dir)
     config = settings_of(entry, stored["settings"])
     algo: Algorithm = entry.factory(spec_of(stored["spec"]), config, device)
     if isinstance(algo, StoresPolicy):

@@ -19,9 +19,18 @@ from bench.configuration import as_dict
 from bench.settings import NEUTRAL, Settings
 
 
-def digest(settings: Settings) -> str:
-    """Return a short fingerprint of all settings that can change results."""
+def digest(settings: Settings, computed: list[dict[str, Any]]) -> str:
+    """Return a short fingerprint of all that a user chooses and that can change results.
+
+    How torch sums depends on its threads and on the kind of device. A run may go on with others, so
+    they are no settings of it; what it was computed with, one after the other, is part of this.
+
+    Args:
+        settings: of the run.
+        computed: `device` (cpu or cuda) and `torch_threads` of each part.
+    """
     kept = {k: v for k, v in as_dict(settings).items() if k not in NEUTRAL}
+    kept["computed"] = computed
     return hashlib.sha256(yaml.safe_dump(kept).encode()).hexdigest()[:12]
 
 

@@ -1,21 +1,28 @@
-"""The files of one run, written so that a reader never sees half of one."""
+"""The files of one run: what is in them, and that they are what was written."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from bench.errors import UsageError
+from bench.storage import DATA, GROWING, Checksums, Damaged, atomic
+
+__all__ = ["EpisodeLog", "Record", "atomic"]
 
 COLUMNS = [
     "env_steps",
@@ -31,26 +38,8 @@ COLUMNS = [
     "mode",
     "mode_name",
 ]
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes `path`'s place once it is completely on disk, or never."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+TAIL = 16_384  # bytes, more than a line of progress has
+FOLDERS = ("replan", "render", "tb")  # what was made of a run's policy, and its TensorBoard
 
 
 class Record:
@@ -58,6 +47,9 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.sums = Checksums(path)
+        self.progress = hashlib.sha256()  # of progress.jsonl as far as this process wrote it
+        self.progress_size = 0
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -93,78 +85,138 @@ class Record:
                 return True
         return False
 
+    def content(self, name: str) -> bytes | None:
+        """Return a file's bytes, None where there is none.
+
+        Raises:
+            Damaged: if it is not what was written, or is lost.
+        """
+        try:
+            return self.sums.content(name)
+        except FileNotFoundError:
+            return None
+
     def read(self) -> dict[str, Any]:
         """Return run.json, or {} where there is none.
 
         Raises:
-            UsageError: if it is damaged.
+            Damaged: if it is.
         """
-        path = self.path / "run.json"
-        if not path.exists():
-            return {}
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise UsageError(
-                f"{path} is damaged ({error}); overwrite=true makes the run anew"
-            ) from None
-
-    def write(self, facts: Mapping[str, Any]) -> None:
-        """Replace run.json."""
-        with atomic(self.path / "run.json") as file:
-            file.write(json.dumps(facts, indent=2).encode() + b"\n")
+        return self.parsed("run.json", json.loads)
 
     def read_config(self) -> dict[str, Any]:
         """Return config.yaml, or {} where there is none.
 
         Raises:
-            UsageError: if it is damaged.
+            Damaged: if it is.
         """
-        path = self.path / "config.yaml"
+        return self.parsed("config.yaml", yaml.safe_load)
+
+    def parsed(self, name: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
+        """Return a file's mapping, or {} where there is no file.
+
+        Raises:
+            Damaged: if it is.
+        """
+        content = self.content(name)
+        if content is None:
+            return {}
         try:
-            return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
-        except (yaml.YAMLError, UnicodeDecodeError):
-            raise UsageError(f"{path} is damaged; overwrite=true makes the run anew") from None
+            found = parse(content)
+        except (ValueError, yaml.YAMLError):
+            found = None
+        if not isinstance(found, dict):
+            raise Damaged(f"{self.path / name} is damaged")
+        return found
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        """Replace run.json."""
+        with self.sums.write("run.json") as file:
+            file.write(json.dumps(facts, indent=2).encode() + b"\n")
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace config.yaml."""
-        with atomic(self.path / "config.yaml") as file:
+        with self.sums.write("config.yaml") as file:
             file.write(yaml.safe_dump(dict(config), sort_keys=False).encode())
 
     def append_progress(self, line: Mapping[str, Any]) -> None:
         """Add a line to progress.jsonl in one write; a reader skips a last line without its end."""
-        with (self.path / "progress.jsonl").open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
+        content = json.dumps(line).encode() + b"\n"
+        with (self.path / GROWING).open("ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # its checksum must not reach the disk before it does
+        self.progress.update(content)
+        self.progress_size += len(content)
+        self.sums.grown(f"{self.progress_size}:{self.progress.hexdigest()}")
 
-    def progress_size(self) -> int:
-        """Return the size of progress.jsonl in bytes."""
-        path = self.path / "progress.jsonl"
-        return path.stat().st_size if path.exists() else 0
+    def restore_progress(self, size: int) -> None:
+        """Drop what was written after progress.jsonl had `size` bytes.
 
-    def truncate_progress(self, size: int) -> None:
-        """Drop what was written after the file had `size` bytes."""
-        if self.progress_size() > size:
-            os.truncate(self.path / "progress.jsonl", size)
+        Raises:
+            Damaged: if it is shorter than that.
+        """
+        path = self.path / GROWING
+        content = path.read_bytes()[:size] if path.exists() else b""
+        if len(content) < size:
+            raise Damaged(f"{path} is damaged: {len(content)} of {size} bytes are left")
+        self.progress, self.progress_size = hashlib.sha256(content), size
+        if path.exists():
+            self.sums.grown(f"{size}:{self.progress.hexdigest()}")
+            self.sums.save(self.sums.current())  # before the file is shortened
+            os.truncate(path, size)
 
     def last_progress(self) -> dict[str, Any]:
-        """Return the last complete line of progress.jsonl, or {}."""
-        path = self.path / "progress.jsonl"
+        """Return the last complete line of progress.jsonl, or {}.
+
+        Raises:
+            Damaged: if it is no such line.
+        """
+        path = self.path / GROWING
         if not path.exists():
             return {}
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 16_384))
+            file.seek(max(0, path.stat().st_size - TAIL))
             lines = file.read().split(b"\n")[:-1]
-        return json.loads(lines[-1]) if lines else {}
+        try:
+            line = json.loads(lines[-1]) if lines else {}
+        except ValueError:
+            line = None
+        if not isinstance(line, dict):
+            raise Damaged(f"{path} is damaged")
+        return line
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Replace a compressed .npz file."""
-        with atomic(self.path / name) as file:
+        with self.sums.write(name) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
-    def clear(self) -> None:
-        """Remove the files of an earlier run, its status last."""
-        names = ("checkpoint.pt", "policy.pt", "episodes.parquet", "paths.npz", "exploration.npz")
-        for name in (*names, "progress.jsonl", "config.yaml", "run.json"):
+    def has_data(self) -> bool:
+        """Return whether a run has left anything here."""
+        return any((self.path / name).exists() for name in ("run.json", *DATA))
+
+    def begin(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Replace what is here by the beginning of a run.
+
+        Killed in between, it leaves the old run without its checkpoint, or the new one's run.json
+        with the old configuration, which is refused as before, or the new run before its first
+        step; never the new configuration beside the old results.
+        """
+        try:
+            self.sums.current()
+        except Damaged:  # it is replaced like everything else
+            self.sums.known = {}
+        self.remove("checkpoint.pt")
+        self.write(facts)
+        self.remove(*DATA)
+        for folder in FOLDERS:
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+        self.write_config(config)
+
+    def remove(self, *names: str) -> None:
+        """Remove files, from the list of checksums first."""
+        self.sums.keep(self.sums.current().keys() - set(names))
+        for name in names:
             (self.path / name).unlink(missing_ok=True)
 
 
@@ -195,7 +247,7 @@ class EpisodeLog:
     def write(self) -> None:
         """Replace episodes.parquet and paths.npz."""
         frame = pd.DataFrame(self.rows, columns=COLUMNS)
-        with atomic(self.record.path / "episodes.parquet") as file:
+        with self.record.sums.write("episodes.parquet") as file:
             frame.to_parquet(file, index=False)
         points = np.concatenate([np.zeros((0, self.dims), np.int16), *self.paths])
         lengths = [len(path) for path in self.paths]
@@ -208,7 +260,7 @@ class EpisodeLog:
         """Take back the first `count` episodes from the files; later ones are dropped.
 
         Raises:
-            UsageError: if a file is missing or damaged.
+            Damaged: if a file is, or holds fewer.
         """
         if not count:
             return
@@ -216,10 +268,10 @@ class EpisodeLog:
             frame = pd.read_parquet(self.record.path / "episodes.parquet")
             with np.load(self.record.path / "paths.npz") as stored:
                 points, offsets = stored["points"], stored["offsets"]
-        except Exception as error:
-            raise UsageError(
-                f"{self.record.path}: the evaluation records are damaged ({error}); "
-                "overwrite=true makes the run anew"
-            ) from None
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise Damaged(f"{self.record.path}: the episodes are damaged ({error})") from None
+        held = min(len(frame), len(offsets) - 1)
+        if held < count:
+            raise Damaged(f"{self.record.path}: {held} of {count} episodes are left")
         self.rows = frame.head(count).to_dict("records")  # type: ignore[assignment]
         self.paths = [points[a:b] for a, b in pairwise(offsets[: count + 1])]

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
 import signal
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import mujoco
 import numpy as np
 import torch
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, Task
+from bench.api import Algorithm, Spec, Task, TaskEnv
 from bench.configuration import as_dict
 from bench.errors import UsageError
 from bench.evaluation import evaluate, protocols, summarise
+from bench.finite import ACTION_BOUND, BOUND, NotFinite, Scalars, check, non_finite, parameters
 from bench.loggers import Loggers
 from bench.policy import policy_state
 from bench.probes import cluster_tree, value_maps
 from bench.provenance import digest, git_revision, hardware, now, versions
-from bench.records import EpisodeLog, Record, atomic
+from bench.records import EpisodeLog, Record
 from bench.rollout import Rollout
 from bench.seeding import ALGORITHM, TRAINING, derive
 from bench.settings import NEUTRAL, Settings, cores, resolve_device
+from bench.storage import Damaged, load_state, pack
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a scheduler whose time is up
 RECENT = 100  # training episodes whose return and success are logged
@@ -46,13 +50,15 @@ class Display(Protocol):
         ...
 
 
+def place_of(results: str, experiment: str, task: str, algo: str, seed: int) -> Path:
+    """Return the directory of a run's records, by its names."""
+    return Path(results) / experiment / task / algo / f"seed={seed}"
+
+
 def run_dir(settings: Settings) -> Path:
     """Return the directory of a run's records."""
     names = settings.names
-    return (
-        Path(settings.results) / settings.experiment / names.task / names.algo
-        / f"seed={settings.seed}"
-    )  # fmt: skip
+    return place_of(settings.results, settings.experiment, names.task, names.algo, settings.seed)
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -75,36 +81,81 @@ def with_names_now(config: dict[str, Any], settings: Settings) -> dict[str, Any]
 
 
 def state_of(settings: Settings) -> str:
-    """Say what is at a run's directory: `new`, `done` or `resume`.
+    """Say what is to be done at a run's directory: `new`, `done` or `resume`.
+
+    With `overwrite`, a run that is damaged or was made with other settings counts as `new`.
 
     Raises:
-        UsageError: if what is there was made with other settings, naming them, or is in use.
+        UsageError: if what is there was made with other settings, naming them, is damaged, or is in
+            use.
     """
     record = Record(run_dir(settings))
-    facts = record.read() if not settings.overwrite else {}
     if record.locked():
         raise UsageError(f"{record.path} is in use by another process")
-    if not facts:
-        return "new"
-    was, now = with_names_now(flat(record.read_config()), settings), flat(as_dict(settings))
-    differing = [
-        f"{key} was {was.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(was.keys() | now.keys())
-        if key.split(".")[0] not in NEUTRAL and was.get(key) != now.get(key)
-    ]
-    if differing:
+    try:
+        state, differing = standing(record, settings)
+    except Damaged as error:
+        if settings.overwrite:
+            return "new"
+        raise UsageError(f"{error}; overwrite=true makes the run anew") from None
+    if differing and not settings.overwrite:
         more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
         raise UsageError(
             f"{record.path} was made with other settings: {'; '.join(differing[:4])}{more}. "
             "Use another experiment=NAME or overwrite=true"
         )
-    if facts["status"] == "done":
-        return "done"
-    return "resume" if (record.path / "checkpoint.pt").exists() else "new"
+    return "new" if differing else state
+
+
+def standing(record: Record, settings: Settings) -> tuple[str, list[str]]:
+    """Return how far a run is, and the settings in which it differs; every file is checked.
+
+    A lost or damaged run.json is no loss where there is a checkpoint: the run goes on from there.
+
+    Raises:
+        Damaged: if a file is, or is lost.
+    """
+    if not record.has_data():
+        return "new", []
+    checkpoint = (record.path / "checkpoint.pt").exists()
+    try:
+        facts = record.read()
+    except Damaged:
+        if not checkpoint:
+            raise
+        facts = {}
+    if not (facts or checkpoint):
+        raise Damaged(f"{record.path}: run.json is lost, and there is no checkpoint")
+    done = facts.get("status") == "done"  # then the checkpoint may have been thrown away
+    record.sums.verify(but=("run.json", "checkpoint.pt") if done else ("run.json",))
+    stored = record.read_config()
+    if not stored and facts.get("env_steps", 1):
+        raise Damaged(f"{record.path}: config.yaml is lost, which says what was run")
+    was, now = with_names_now(flat(stored), settings), flat(as_dict(settings))
+    differing = [
+        f"{key} was {was.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(was.keys() | now.keys())
+        if key.split(".")[0] not in NEUTRAL and was.get(key) != now.get(key)
+    ]
+    if done:
+        return "done", differing
+    return ("resume" if checkpoint else "new"), differing if stored else []
+
+
+def described(error: BaseException) -> str:
+    """Return an error in one line, with the place in the source that raised it."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} ({Path(where.filename).name}:{where.lineno})"
 
 
 class Run:
     """Everything of one run; `execute` does it from where it stands to its end."""
+
+    algo: Algorithm
+    env: TaskEnv
+    rollout: Rollout
+    loggers: Loggers
 
     def __init__(
         self,
@@ -123,19 +174,23 @@ class Run:
         self.task: Task = task_entry.factory(names.task, settings.task)
         task = self.task
         self.spec = Spec.of(task, settings.num_envs, derive(settings.seed, ALGORITHM))
-        torch.manual_seed(self.spec.seed)
-        self.algo: Algorithm = entry.factory(self.spec, settings.algo, self.device)
-        self.env = task.make(settings.num_envs, derive(settings.seed, TRAINING), threads)
-        self.rollout = Rollout(self.env)
         self.episodes = EpisodeLog(self.record, task.resolution, task.position_dim)
-        self.loggers = Loggers(settings, self.record.path)
         self.env_steps = self.updates = 0
         self.seconds = {"env": 0.0, "learner": 0.0, "eval": 0.0}
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
-        self.sums: dict[str, list[Any]] = {}
+        self.scalars = Scalars()
         self.shown: dict[str, float] = {}
-        self.stop = False
-        self.facts = {
+        self.due: set[str] = set()  # of "log", "eval" and "save", what is still to be done now
+        self.stop = self.begun = False
+        self.recorded = False  # whether run.json says how the run ended
+        self.saving = False  # whether files are being written, which no Ctrl-C cuts short
+        self.opened = contextlib.ExitStack()
+        now_computed = {
+            "device": self.device.partition(":")[0],
+            "torch_threads": torch.get_num_threads(),
+        }
+        self.computed: list[dict[str, Any]] = [now_computed]
+        self.facts: dict[str, Any] = {
             "status": "running", "error": None, "experiment": settings.experiment,
             "algo": names.algo, "task": names.task,
             "family": task_entry.info.get("family", names.task), "seed": settings.seed,
@@ -150,7 +205,7 @@ class Run:
             "algo_info": {"summary": entry.summary, **entry.info},
             "versions": versions(), "git": git_revision(), "hardware": hardware(self.device),
             "threads": threads, "torch_threads": torch.get_num_threads(),
-            "digest": digest(settings), "start": now(), "end": None,
+            "start": now(), "end": None,
         }  # fmt: skip
 
     def execute(self, resume: bool) -> None:
@@ -160,79 +215,153 @@ class Run:
             Stopped: on Ctrl-C, after a checkpoint.
             UsageError: if the checkpoint to resume from is damaged.
         """
-        before = {which: signal.getsignal(which) for which in STOPPING}
-        with self.record.lock():
-            if resume:
-                self.restore()
-            else:
-                self.record.clear()
-                self.record.write_config(as_dict(self.settings))
-            self.write_facts()
+        with self.record.lock(), self.signals(), self.opened:
             try:
-                for which in STOPPING:
-                    signal.signal(which, self.interrupt)
+                self.start(resume)
                 self.train()
-                self.finish()
             except (Stopped, KeyboardInterrupt):
-                self.facts |= {"status": "interrupted", "end": now()}
+                self.end("interrupted")
                 raise
             except Exception as error:
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{Path(where.filename).name}:{where.lineno}"
-                self.facts |= {"status": "failed", "end": now(),
-                               "error": f"{type(error).__name__}: {error} ({place})"}  # fmt: skip
+                with contextlib.suppress(OSError):  # the disk is full: the caller says why
+                    self.end("failed", described(error))
                 raise
-            finally:
-                for which, handler in before.items():
-                    signal.signal(which, handler)
-                self.write_facts()
-                self.loggers.close()
-                self.env.close()
+            self.end("done")
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Be asked to stop by Ctrl-C and by schedulers; only a main thread can be."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {which: signal.signal(which, self.interrupt) for which in STOPPING}
+        try:
+            yield
+        finally:
+            for which, handler in before.items():
+                signal.signal(which, handler)
 
     def interrupt(self, *_: Any) -> None:
-        """Ask the run to stop at the next step; a second Ctrl-C stops at once."""
-        if self.stop:
+        """Ask the run to stop at the next step; a second Ctrl-C stops at once, unless it saves."""
+        if self.stop and not self.saving:
             raise KeyboardInterrupt
         self.stop = True
 
+    def start(self, resume: bool) -> None:
+        """Build everything; go on from the checkpoint, or begin the record.
+
+        A run that cannot be built replaces no other.
+        """
+        replaces = not resume and self.record.has_data()
+        if not (resume or replaces):
+            self.begin()
+        mujoco.set_mju_user_warning(lambda text: None)  # else it writes a log where it runs
+        names = self.settings.names
+        torch.manual_seed(self.spec.seed)
+        self.algo = bench.algos.registry[names.algo].factory(
+            self.spec, self.settings.algo, self.device
+        )
+        self.env = self.task.make(
+            self.settings.num_envs, derive(self.settings.seed, TRAINING), self.threads
+        )
+        self.opened.callback(self.env.close)
+        self.rollout = Rollout(self.env)
+        if resume:
+            self.restore()
+            self.begun = True
+            self.write_facts()
+        elif replaces:
+            self.begin()
+        self.loggers = Loggers(self.settings, self.record.path)
+        self.opened.callback(self.loggers.close)
+
+    def begin(self) -> None:
+        """Begin the record."""
+        self.add_facts()
+        self.record.begin(as_dict(self.settings), self.facts)
+        self.begun = True
+
+    def end(self, status: str, error: str | None = None) -> None:
+        """Say how the run ended; where it never began, the record that is there stays."""
+        self.saving = True
+        self.facts |= {"status": status, "error": error, "end": now()}
+        if self.begun:
+            self.write_facts()
+            self.recorded = True
+
     def train(self) -> None:
         """Step, learn, log, evaluate and save until the budget is spent."""
-        every = self.settings
-        while self.env_steps < every.env_steps:
+        self.settle()  # what was due when an interrupted run stopped
+        every = {
+            "log": self.settings.log.every, "eval": self.settings.eval.every,
+            "save": self.settings.checkpoint.every,
+        }  # fmt: skip
+        while self.env_steps < self.settings.env_steps:
             before = self.env_steps
             self.step()
-            last = self.env_steps >= every.env_steps
+            last = self.env_steps >= self.settings.env_steps
+            self.due |= {
+                what for what, interval in every.items()
+                if last or self.env_steps // interval > before // interval
+            }  # fmt: skip
             self.stop = self.stop or self.stopping()
+            self.settle()
 
-            def due(interval: int, before: int = before, last: bool = last) -> bool:
-                return last or self.env_steps // interval > before // interval
+    def settle(self) -> None:
+        """Log, evaluate and save what is due.
 
-            if due(every.log.every):
-                self.log()
-            if due(every.eval.every):
+        Raises:
+            Stopped: if the run is to stop before all of its budget is spent and evaluated. What is
+                due then is in the checkpoint.
+        """
+        if "log" in self.due:
+            self.log()
+            self.due.remove("log")
+        if "eval" in self.due:
+            try:
+                self.tick()
                 self.evaluate()
-            if self.stop or due(every.checkpoint.every):
+            except (Stopped, KeyboardInterrupt):  # playing episodes has changed nothing
                 self.save()
-            if self.stop and not last:
-                raise Stopped
+                raise
+            self.due.remove("eval")
+        if self.stop or "save" in self.due:
+            self.save()
+        if self.stop and self.env_steps < self.settings.env_steps:
+            raise Stopped
+
+    def tick(self) -> None:
+        """Stop here if the run is to stop; called between the steps of an evaluation."""
+        self.stop = self.stop or self.stopping()
+        if self.stop:
+            raise Stopped
 
     def step(self) -> None:
-        """Take one vector step and let the algorithm learn."""
+        """Take one vector step and let the algorithm learn.
+
+        Raises:
+            NotFinite: naming the quantity and the step.
+        """
         start = time.perf_counter()
+        self.env_steps += self.settings.num_envs
         obs = torch.as_tensor(self.rollout.obs, dtype=torch.float32, device=self.device)
         with torch.no_grad():
-            action = self.algo.act(obs, explore=True)
+            chosen = self.algo.act(obs, explore=True)
+        action = chosen.cpu().numpy()
+        check("action", action, ACTION_BOUND, self.env_steps)
         acted = time.perf_counter()
-        step = self.rollout.step(action.cpu().numpy())
+        step = self.rollout.step(action)
         stepped = time.perf_counter()
+        check("reward", step.reward, BOUND, self.env_steps)
+        check("observation", step.next_obs, BOUND, self.env_steps)
         for episode in step.ended:
             self.recent.append((episode.total_reward, float(bool(episode.success))))
+        if step.ended:  # other observations than those that episodes ended with
+            check("observation", self.rollout.obs, BOUND, self.env_steps)
         self.algo.observe(step.transition(self.device))
         scalars = self.algo.update()
         self.updates += bool(scalars)
-        for key, value in scalars.items():
-            self.sums.setdefault(key, []).append(value)
-        self.env_steps += self.settings.num_envs
+        self.scalars.add(scalars, self.env_steps)
         self.seconds["env"] += stepped - acted
         self.seconds["learner"] += time.perf_counter() - stepped + acted - start
         self.display.show(self.env_steps, self.settings.env_steps, self.shown)
@@ -241,19 +370,12 @@ class Run:
         """Record a line of progress.
 
         Raises:
-            FloatingPointError: if a logged scalar is not finite.
+            NotFinite: if a scalar is not.
         """
-        means = {key: float(torch.stack([torch.as_tensor(v, dtype=torch.float32).cpu()
-                                         for v in values]).mean())
-                 for key, values in self.sums.items()}  # fmt: skip
-        self.sums.clear()
-        for key, value in means.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(f"{key} is {value} after {self.env_steps} env steps")
         line: dict[str, Any] = {
             "env_steps": self.env_steps, "updates": self.updates,
             "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
-            "num_modes": self.algo.num_modes, **means,
+            "num_modes": self.algo.num_modes, **self.scalars.means(),
         }  # fmt: skip
         if self.recent:
             returns, successes = np.mean(self.recent, axis=0)
@@ -263,21 +385,35 @@ class Run:
         self.loggers.log(line, self.env_steps)
 
     def evaluate(self) -> None:
-        """Play fresh episodes by every protocol and record them."""
+        """Play fresh episodes by every protocol and record them, all or none.
+
+        Raises:
+            NotFinite: if what acts has a number that is not.
+            Stopped: if the run is to stop.
+        """
         start = time.perf_counter()
+        self.check_saved(policy=policy_state(self.algo))
+        rows: list[dict[str, Any]] = []
+        paths: list[np.ndarray] = []
+        scores: dict[str, float] = {}
         for protocol in protocols(self.task, self.algo.num_modes, self.settings.eval.episodes):
-            rows, paths = evaluate(
+            played, walked = evaluate(
                 self.algo, self.task, protocol, seed=self.settings.seed, env_steps=self.env_steps,
-                threads=self.threads, device=self.device,
+                threads=self.threads, device=self.device, tick=self.tick,
             )  # fmt: skip
-            self.episodes.add(rows, paths)
-            found = summarise(rows, len(self.task.modes))
+            rows += played
+            paths += walked
+            found = summarise(played, len(self.task.modes))
             if protocol.name == "sampled":
                 self.shown = found
             elif protocol.name == "commanded":
                 self.shown |= {"commanded": found["modes_found"]}
-            scores = {f"eval/{protocol.name}/{key}": value for key, value in found.items()}
-            self.loggers.log(scores, self.env_steps)
+            scores |= {f"eval/{protocol.name}/{key}": value for key, value in found.items()}
+        returns = np.array([row["return"] for row in rows])
+        check("an evaluation's return", returns, BOUND, self.env_steps)
+        self.saving = True
+        self.episodes.add(rows, paths)
+        self.loggers.log(scores, self.env_steps)
         self.save_policy()
         for name, arrays in (
             ("exploration.npz", self.env.arrays()),
@@ -288,16 +424,19 @@ class Run:
                 self.record.write_arrays(name, env_steps=np.array(self.env_steps), **arrays)
         self.seconds["eval"] += time.perf_counter() - start
         self.write_facts()
+        self.saving = False
+
+    def add_facts(self) -> None:
+        """Bring the facts up to date."""
+        self.facts |= {
+            "env_steps": self.env_steps, "updates": self.updates, "seconds": dict(self.seconds),
+            "computed": self.computed, "digest": digest(self.settings, self.computed),
+        }  # fmt: skip
 
     def write_facts(self) -> None:
         """Replace run.json."""
-        self.facts |= {"env_steps": self.env_steps, "updates": self.updates,
-                       "seconds": dict(self.seconds)}  # fmt: skip
+        self.add_facts()
         self.record.write(self.facts)
-
-    def finish(self) -> None:
-        """Mark the run as done."""
-        self.facts |= {"status": "done", "end": now()}
 
     def save_policy(self) -> None:
         """Write the policy alone."""
@@ -308,43 +447,68 @@ class Run:
             "spec": dataclasses.asdict(self.spec), "task_settings": settings["task"],
             "state": policy_state(self.algo),
         }  # fmt: skip
-        with atomic(self.record.path / "policy.pt") as file:
-            torch.save(stored, file)
+        with self.record.sums.write("policy.pt") as file:
+            torch.save(pack(stored, "policy"), file)
+
+    def check_saved(self, **states: Any) -> None:
+        """Check that a state may be saved.
+
+        Raises:
+            NotFinite: naming a tensor that is not finite, and the step.
+        """
+        self.scalars.fetch()
+        name = non_finite(states)
+        if name:
+            raise NotFinite(f"{name} is not finite at env step {self.env_steps}")
 
     def save(self) -> None:
-        """Write the checkpoint, after which a killed run would go on."""
+        """Write the checkpoint, after which a killed run would go on.
+
+        Raises:
+            NotFinite: if a number of it is not; the last checkpoint stays.
+        """
+        self.saving = True
+        algo = self.algo.state_dict()
+        self.check_saved(policy=policy_state(self.algo), algorithm=parameters(algo))
         state = {
-            "algo": self.algo.state_dict(), "env": self.rollout.get_state(),
+            "algo": algo, "env": self.rollout.get_state(),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if "cuda" in self.device else None,
             "env_steps": self.env_steps, "updates": self.updates, "seconds": self.seconds,
-            "recent": list(self.recent), "shown": self.shown, "sums": self.sums,
-            "episodes": len(self.episodes.rows), "progress": self.record.progress_size(),
-            "start": self.facts["start"],
+            "recent": list(self.recent), "shown": self.shown, "scalars": self.scalars.values,
+            "episodes": len(self.episodes.rows), "progress": self.record.progress_size,
+            "start": self.facts["start"], "computed": self.computed,
+            "due": sorted(self.due - {"save"}),
         }  # fmt: skip
-        with atomic(self.record.path / "checkpoint.pt") as file:
-            torch.save(state, file)
+        with self.record.sums.write("checkpoint.pt") as file:
+            torch.save(pack(state, "checkpoint"), file)
+        self.due.discard("save")
+        self.saving = False
 
     def restore(self) -> None:
         """Go back to the last checkpoint; what was recorded after it is dropped.
 
         Raises:
-            UsageError: if the checkpoint is damaged.
+            UsageError: if the checkpoint is damaged, or of a build that stored other things.
         """
         path = self.record.path / "checkpoint.pt"
+        state = load_state(path, path, self.device)
         try:
-            state = torch.load(path, map_location=self.device, weights_only=False)
             self.algo.load_state_dict(state["algo"])
-        except Exception as error:
-            raise UsageError(f"{path} is damaged ({type(error).__name__}); overwrite=true makes "
-                             "the run anew") from None  # fmt: skip
-        self.rollout.set_state(state["env"])
-        for name in ("env_steps", "updates", "seconds", "shown", "sums"):
-            setattr(self, name, state[name])
-        self.recent.extend(state["recent"])
-        self.facts["start"] = state["start"]
+            self.rollout.set_state(state["env"])
+            for name in ("env_steps", "updates", "seconds", "shown"):
+                setattr(self, name, state[name])
+            self.scalars.values = state["scalars"]
+            self.due = set(state["due"])
+            self.recent.extend(state["recent"])
+            self.facts["start"] = state["start"]
+            before = state["computed"]
+            self.computed = before + [one for one in self.computed if one not in before]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(f"{path} does not fit this build ({type(error).__name__}: {error}); "
+                             "overwrite=true makes the run anew") from None  # fmt: skip
         self.episodes.restore(state["episodes"])
-        self.record.truncate_progress(state["progress"])
+        self.record.restore_progress(state["progress"])
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] is not None:
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)

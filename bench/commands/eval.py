@@ -1,9 +1,9 @@
 """Play fresh episodes of a trained policy.
 
-  python -m bench eval RUN_DIR [episodes=100] [mode=K] [seed=0]
+  python -m bench eval RUN_DIR [episodes=100] [mode=K] [seed=0] [plugins=[MODULE,...]]
 
 Without mode, the policy acts by itself and, if it takes commands, follows each of its modes.
-Nothing is written.
+A policy of a plugin needs it named: none is imported unasked. Nothing is written.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from rich.markup import escape
 from rich.table import Table
 
+from bench.configuration import names
 from bench.display import show
 from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
@@ -28,12 +30,13 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    plain, values = parse(words, {"episodes": "100", "mode": "", "seed": "0"})
+    plain, values = parse(words, {"episodes": "100", "mode": "", "seed": "0", "plugins": ""})
     if len(plain) != 1:
         raise UsageError("eval needs one run directory")
     episodes = integer("episodes", values["episodes"])
-    policy = load_policy(plain[0])
-    task = load_task(plain[0])
+    plugins = names(values["plugins"])
+    policy = load_policy(plain[0], plugins=plugins)
+    task = load_task(plain[0], plugins)
     if values["mode"]:
         mode = integer("mode", values["mode"], 0)
         if mode >= policy.num_modes:
@@ -41,10 +44,12 @@ def main(words: list[str]) -> int:
         asked = [commanded([mode], episodes)]
     else:
         asked = list(protocols(task, policy.num_modes, episodes))
-    shown = Table("protocol", "command", "episodes", "success", "return", "modes", title=plain[0])
+    shown = Table(
+        "protocol", "command", "episodes", "success", "return", "modes", title=escape(plain[0])
+    )
     for protocol in asked:
         for row in play(policy.algo, task, protocol, integer("seed", values["seed"], 0)):
-            shown.add_row(*row)
+            shown.add_row(*map(escape, row))
     show(shown)
     return 0
 

@@ -1,6 +1,6 @@
 """Film a trained policy: one episode per mode side by side, and a picture of its paths.
 
-  python -m bench render RUN_DIR [episodes=8] [size=320] [fps=25] [seed=0]
+  python -m bench render RUN_DIR [episodes=8] [size=320] [fps=25] [seed=0] [plugins=[MODULE,...]]
 
 Every mode of a policy that takes commands is played `episodes` times; of the others, 12 x as many
 episodes are sampled and sorted by the task's own modes. Shown is each one's success of median
@@ -20,6 +20,7 @@ from PIL import Image
 from bench import rendering
 from bench.analysis.style import FAILURE, mode_color
 from bench.api import Scene, Task, TaskEnv
+from bench.configuration import names
 from bench.errors import UsageError
 from bench.evaluation import Actor, isolated_generator, mode_name
 from bench.policy import Policy, load_policy, load_task
@@ -42,12 +43,13 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    defaults = {"episodes": "8", "size": "320", "fps": "25", "seed": "0"}
+    defaults = {"episodes": "8", "size": "320", "fps": "25", "seed": "0", "plugins": ""}
     plain, values = parse(words, defaults)
     if len(plain) != 1:
         raise UsageError("render needs one run directory")
+    plugins = names(values.pop("plugins"))
     numbers = {key: integer(key, value, 0 if key == "seed" else 1) for key, value in values.items()}
-    policy, task = load_policy(plain[0]), load_task(plain[0])
+    policy, task = load_policy(plain[0], plugins=plugins), load_task(plain[0], plugins)
     groups = max(policy.num_modes, 1)
     count = numbers["episodes"] * (groups if policy.num_modes else 12)
     commands = np.arange(count) % groups if policy.num_modes else np.full(count, -1)

@@ -1,7 +1,7 @@
 """Meet obstacles that a trained policy has never seen.
 
   python -m bench replan RUN_DIR [layout=NAME or "['#####','#R.G#','#####']"] [episodes=50]
-                                 [horizon=4] [window=0] [seed=0]
+                                 [horizon=4] [window=0] [seed=0] [plugins=[MODULE,...]]
 
 A policy that takes commands follows its modes, that with the shortest known successes first. When
 an agent has moved less than half a cell within `window` steps (0: a tenth of the task's horizon),
@@ -22,6 +22,7 @@ from rich.table import Table
 
 from bench.analysis.pictures import Panel, paths_by_group
 from bench.api import Task
+from bench.configuration import names
 from bench.display import show
 from bench.errors import UsageError
 from bench.policy import load_policy, load_task
@@ -35,18 +36,24 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    defaults = {"layout": "", "episodes": "50", "horizon": "4", "window": "0", "seed": "0"}
+    defaults = {
+        "layout": "",
+        "episodes": "50",
+        "horizon": "4",
+        "window": "0",
+        "seed": "0",
+        "plugins": "",
+    }
     plain, values = parse(words, defaults)
     if len(plain) != 1:
         raise UsageError("replan needs one run directory")
-    episodes, factor = (
-        integer("episodes", values["episodes"]),
-        integer("horizon", values["horizon"]),
-    )
+    episodes = integer("episodes", values["episodes"])
+    factor = integer("horizon", values["horizon"])
     seed, window = integer("seed", values["seed"], 0), integer("window", values["window"], 0)
-    policy, known = load_policy(plain[0]), load_task(plain[0])
+    plugins = names(values["plugins"])
+    policy, known = load_policy(plain[0], plugins=plugins), load_task(plain[0], plugins)
     tasks = {
-        name: load_task(plain[0], layout=layout, horizon=factor * known.horizon)
+        name: load_task(plain[0], plugins, layout=layout, horizon=factor * known.horizon)
         for name, layout in layouts(values["layout"], known).items()
     }
     plan = make_plan(plain[0], policy, known, window)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.display import show
 from bench.errors import UsageError
+from bench.storage import Checksums, Damaged
 from bench.words import parse
 
 POLL = 5.0  # s between looks at the records
@@ -77,6 +78,11 @@ def once(results: Path, values: dict[str, str]) -> int:
     from bench.analysis import report
     from bench.analysis.load import load_results
 
+    for place in sorted(results.rglob("checksums.json")):
+        try:
+            Checksums(place.parent).verify(but=("checkpoint.pt",))
+        except Damaged as error:  # or replaced just now: the next look will tell
+            print(f"warning: {error}", file=sys.stderr)
     keys = ("experiment", "task", "algo")
     chosen = {key: values[key].split(",") if values[key] else None for key in keys}
     try:
@@ -85,7 +91,7 @@ def once(results: Path, values: dict[str, str]) -> int:
             chosen["algo"],
         )  # fmt: skip
     except (ValueError, OSError) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(" ".join(str(error).split())) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the page names what was skipped
         frame = load_results(results)

@@ -3,8 +3,11 @@
   python -m bench run algo=NAME task=NAME [seed=0,1,2] [key=value ...]
 
 algo, task and seed each take a name, a comma list or all; task also takes a family. Each
-combination is one run; several run side by side. What is done is skipped, what was interrupted
-continues. All settings: python -m bench run algo=NAME task=NAME --cfg job
+combination is one run; several run side by side. What is done is skipped, what was interrupted or
+killed continues from its last checkpoint, what was made with other settings or is damaged is
+refused. With overwrite=true that is made anew, and nothing else: what is done with the same
+settings stays done (to repeat it, remove its folder), what was interrupted continues.
+All settings: python -m bench run algo=NAME task=NAME --cfg job
 
   python -m bench run algo=ddiffpg task=pointmaze-v3
   python -m bench run algo=all task=pointmaze seed=0,1,2 experiment=mazes
@@ -15,13 +18,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import hydra
@@ -29,18 +36,28 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-import bench.algos
-import bench.tasks
-from bench.configuration import CONF, as_object, resolve, understand
-from bench.display import Bar, Overview, Silent, show
+from bench.commands.worker import STOP_FILE
+from bench.configuration import CONF, resolve, understand
+from bench.display import Bar, Overview, show
 from bench.errors import UsageError
+from bench.provenance import now
 from bench.records import Record
-from bench.registry import load_plugins
-from bench.runner import STOPPING, Run, Stopped, physics_threads, run_dir, state_of
+from bench.runner import (
+    STOPPING,
+    Run,
+    Stopped,
+    described,
+    physics_threads,
+    place_of,
+    run_dir,
+    state_of,
+)
 from bench.settings import Settings, cores
 
 console = Console(stderr=True)
-STOP_FILE = "BENCH_STOP_FILE"  # names the file whose appearance stops the runs of a sweep
+ATTEMPTS = 3  # times that a launcher is started
+PATIENCE = 60  # s that a run without its worker may take to save
+POLL = 0.2  # s between looks at a run's process
 
 
 def main(words: list[str]) -> int:
@@ -66,16 +83,16 @@ def main(words: list[str]) -> int:
         rest = [w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")]
         return hydra_run([*overrides[0][:3], *rest, *shown])
     if swept:
-        return sweep(request, runs, [*flags, "-m"] if "-m" not in flags else flags, [])
+        return sweep(request, runs, flags if "-m" in flags else [*flags, "-m"])
     states = [state_of(settings) for settings in runs]
     for settings, state in zip(runs, states, strict=True):
         if state == "done":
-            console.print(f"done already: {run_dir(settings)}")
+            say(f"done already: {run_dir(settings)}")
     if all(state == "done" for state in states):
         return report(runs)
     if len(runs) == 1 and not any(word.startswith("hydra/launcher=") for word in words):
         return single(runs[0], states[0])
-    return sweep(request, runs, flags if "-m" in flags else [*flags, "-m"], states)
+    return sweep(request, runs, flags if "-m" in flags else [*flags, "-m"])
 
 
 def take_shown(words: list[str]) -> tuple[list[str], list[str]]:
@@ -102,49 +119,72 @@ def single(settings: Settings, state: str) -> int:
     threads = physics_threads(settings, 1)
     torch.set_num_threads(settings.threads or 1)
     where = run_dir(settings)
-    console.print(f"{'continuing' if state == 'resume' else 'writing'} {where}")
+    say(f"{'continuing' if state == 'resume' else 'writing'} {where}")
     try:
         with Bar(console, f"{settings.names.algo} on {settings.names.task}") as bar:
             Run(settings, threads, bar).execute(resume=state == "resume")
     except (Stopped, KeyboardInterrupt):
-        console.print(f"interrupted; the same command continues {where}")
+        say(f"interrupted; the same command continues {where}")
         return 130
     except UsageError:
         raise
-    except Exception:
-        error = Record(where).read().get("error")
-        console.print(f"[red]failed:[/] {error}; see {where / 'run.json'}")
+    except Exception as error:
+        say(f"failed: {described(error)}; see {where / 'run.json'}")
         return 1
     return report([settings])
 
 
+def say(text: str) -> None:
+    """Print a line as it is: brackets in an error or a path are no markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def job(config: DictConfig) -> None:
-    """Do one run of a sweep, silently; its run.json says how it ended."""
-    load_plugins(list(config.plugins))
-    bench.algos.discover()
-    bench.tasks.discover()
-    settings = as_object(config)
-    stop_file = Path(os.environ.get(STOP_FILE, ""))  # on another machine there may be none
-    if multiprocessing.parent_process():  # a worker between two runs must not die of a Ctrl-C
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    state = state_of(settings)
-    if state == "done" or stop_file.is_file():
-        return
-    threads = physics_threads(settings, int(os.environ.get("BENCH_SIDE_BY_SIDE", "1")))
-    torch.set_num_threads(settings.threads or 1)
-    try:
-        run = Run(settings, threads, Silent(), stopping=stop_file.is_file)
-        run.execute(resume=state == "resume")
-    except Stopped:
-        with suppress(OSError):
-            stop_file.touch()  # for the next run of the same process
-    except Exception as error:
-        # recorded in run.json; the other runs go on
-        print(f"{run_dir(settings)}: {type(error).__name__}: {error}", file=sys.stderr)
+    """Do one run of a sweep in a process of its own, whose end, whatever it is, is its own.
+
+    A run that is killed, by the system where memory runs out for instance, then takes no other with
+    it. When this process's parent is gone, the run is asked to save and end.
+    """
+    in_worker = multiprocessing.parent_process() is not None
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
+    process = subprocess.Popen([sys.executable, "-m", "bench.commands.worker"], stdin=PIPE)
+    if not in_worker:  # a worker between two runs must not die of a Ctrl-C
+        signal.signal(signal.SIGINT, before)
+    assert process.stdin
+    with suppress(BrokenPipeError), process.stdin:
+        pickle.dump(config, process.stdin)
+    parent = os.getppid()
+    while process.poll() is None:
+        time.sleep(POLL)
+        if os.getppid() != parent:
+            process.terminate()
+            return
+    if process.returncode < 0:
+        names = config.names
+        place = place_of(config.results, config.experiment, names.task, names.algo, config.seed)
+        note_killed(place, signal.Signals(-process.returncode).name)
 
 
-def sweep(request: Any, runs: list[Settings], flags: list[str], states: list[str]) -> int:
-    """Run side by side through Hydra's launcher, with one overall display."""
+def note_killed(place: Path, by: str) -> None:
+    """Say in a run's record that its process was killed."""
+    error = f"killed by {by}"
+    if by == "SIGKILL":
+        error += ", as the system does when memory runs out"
+    record = Record(place)
+    with suppress(UsageError, OSError), record.lock():
+        facts = record.read()
+        if facts.get("status") == "running":
+            record.write(facts | {"status": "failed", "error": error, "end": now()})
+            return
+    print(f"{place}: {error}", file=sys.stderr)
+
+
+def sweep(request: Any, runs: list[Settings], flags: list[str]) -> int:
+    """Run side by side through Hydra's launcher, with one overall display.
+
+    A launcher whose worker is killed ends, and all its other runs with it. It is started again, a
+    few times, for what is not done.
+    """
     workers = min(cores(), len(runs))
     os.environ["BENCH_SIDE_BY_SIDE"] = str(workers)
     os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -155,10 +195,17 @@ def sweep(request: Any, runs: list[Settings], flags: list[str], states: list[str
     places = [run_dir(settings) for settings in runs]
     quiet = threading.Event()
     with Overview(console, places) as overview, stoppable() as stop_file:
+        if not any(word.startswith("hydra.sweep.dir=") for word in [*words, *flags]):
+            words.append(f"hydra.sweep.dir='{launcher_folder(request, runs[0], stop_file)}'")
         watcher = threading.Thread(target=overview.watch, args=(quiet,), daemon=True)
         watcher.start()
         try:
-            status = hydra_run([*words, *flags])
+            for attempt in range(1, ATTEMPTS + 1):
+                status = hydra_run([*words, *flags])
+                if not status or status == 130 or stop_file.exists() or attempt == ATTEMPTS:
+                    break
+                say(f"the launcher ended (status {status}); starting it again for what is left")
+                wait_for(places)
         except KeyboardInterrupt:
             status = 130
         finally:
@@ -166,14 +213,48 @@ def sweep(request: Any, runs: list[Settings], flags: list[str], states: list[str
             watcher.join()
         interrupted = status == 130 or stop_file.exists()
     if interrupted:
-        console.print("interrupted; the same command continues what is not done")
+        say("interrupted; the same command continues what is not done")
         return 130
-    failed = [p for p in places if Record(p).read().get("status") != "done"]
-    for place in failed:
+    failed = [line for place in places if (line := failure(place))]
+    for line in failed:
+        say(line)
+    return max(report(runs), 1 if failed or status else 0)
+
+
+def wait_for(places: list[Path]) -> None:
+    """Wait until no run is going on: one that has lost its worker saves, and ends."""
+    for place in places:
+        for _ in range(PATIENCE):
+            if not Record(place).locked():
+                break
+            time.sleep(1)
+
+
+def launcher_folder(request: Any, settings: Settings, stop_file: Path) -> Path:
+    """Return where Hydra and its launcher may write: a folder that goes when the sweep is over.
+
+    Launchers that reach other machines need one that these see too, among the results.
+    """
+    chosen = [
+        word.partition("=")[2] for word in request.words if word.startswith("hydra/launcher=")
+    ]
+    if set(chosen) <= {"joblib", "basic"}:
+        return stop_file.parent
+    return Path(settings.results).absolute() / settings.experiment / ".launcher"
+
+
+def failure(place: Path) -> str | None:
+    """Return why a run is not done, in one line, or None if it is."""
+    try:
         facts = Record(place).read()
-        console.print(f"[red]{facts.get('status', 'missing')}:[/] {place}: {facts.get('error')}")
-    report(runs)
-    return 1 if failed or status else 0
+    except UsageError as error:
+        return f"damaged: {error}"
+    if facts.get("status") == "done":
+        return None
+    if not facts:
+        return f"not begun: {place}: no record was written"
+    reason = facts.get("error") or "its process ended without a word; the same command continues it"
+    return f"{facts.get('status')}: {place}: {reason}"
 
 
 @contextmanager
@@ -217,7 +298,7 @@ def hydra_run(words: list[str]) -> int:
 
 
 def report(runs: list[Settings]) -> int:
-    """Write the report of these runs and print its table and path."""
+    """Write the report of these runs, print its table and path; return 1 if it cannot be made."""
     from bench.analysis import report as reporting
     from bench.analysis.load import load_results
 
@@ -228,9 +309,16 @@ def report(runs: list[Settings]) -> int:
         "algos": sorted({settings.names.algo for settings in runs}),
     }
     out = results / runs[0].experiment / "report"
-    index = reporting.write(results, out, **chosen)
-    frame = load_results(results)
+    try:
+        index = reporting.write(results, out, **chosen)
+        frame = load_results(results)
+    except (ValueError, OSError) as error:
+        say(f"no report: {' '.join(str(error).split())}")
+        return 1
+    if not len(frame):
+        say("no report: no run has been evaluated")
+        return 1
     keep = frame["experiment"].isin(chosen["experiments"]) & frame["task"].isin(chosen["tasks"])
     show(reporting.summary(frame[keep & frame["algo"].isin(chosen["algos"])]), names=3)
-    Console().print(f"report: {index}", soft_wrap=True)
+    Console().print(f"report: {index}", soft_wrap=True, markup=False)
     return 0
