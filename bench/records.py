@@ -48,8 +48,11 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sums = Checksums(path)
-        self.progress = hashlib.sha256()  # of progress.jsonl as far as this process wrote it
-        self.progress_size = 0
+        self.restart_progress(b"")
+
+    def restart_progress(self, content: bytes) -> None:
+        """Know progress.jsonl as what it holds now; what is added is hashed as it is written."""
+        self.progress, self.progress_size = hashlib.sha256(content), len(content)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -160,7 +163,7 @@ class Record:
         content = path.read_bytes()[:size] if path.exists() else b""
         if len(content) < size:
             raise Damaged(f"{path} is damaged: {len(content)} of {size} bytes are left")
-        self.progress, self.progress_size = hashlib.sha256(content), size
+        self.restart_progress(content)
         if path.exists():
             self.sums.grown(f"{size}:{self.progress.hexdigest()}")
             self.sums.save(self.sums.current())  # before the file is shortened
@@ -209,6 +212,7 @@ class Record:
         self.remove("checkpoint.pt")
         self.write(facts)
         self.remove(*DATA)
+        self.restart_progress(b"")
         for folder in FOLDERS:
             shutil.rmtree(self.path / folder, ignore_errors=True)
         self.write_config(config)

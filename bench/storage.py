@@ -32,6 +32,7 @@ DATA = (  # of a run; what else its folder holds says what they are
 )  # fmt: skip
 ATTEMPTS, PAUSE = 10, 0.05  # reads of a file that a live run may be replacing; s between them
 CHECKSUMS = "checksums.json"
+ABSENT = "absent"  # stands for the checksum of a file that is not there yet
 GROWING = "progress.jsonl"  # the one file that is appended to: its checksum is that of its start
 
 
@@ -78,7 +79,7 @@ class Checksums:
     """The checksums of a folder's files, in `checksums.json`.
 
     For every file it lists what the file may be: its last version and, where a kill can have come
-    between the list and the file, the one before. A file that is not listed, as in the records of
+    between the list and the file, the one before, or none. A file that is not listed, as in the records of
     earlier builds, is read unchecked.
     """
 
@@ -113,7 +114,8 @@ class Checksums:
             with beside.open("rb") as written:
                 value = checksum(written)
             known = self.current()
-            self.save(known | {name: [*known.get(name, []), value]})
+            before = known.get(name) or [self.identity(name)]
+            self.save(known | {name: [*before, value]})
 
         with atomic(self.folder / name, announce) as file:
             yield file
@@ -139,6 +141,14 @@ class Checksums:
         with atomic(self.folder / CHECKSUMS) as file:
             file.write(json.dumps(known, indent=1).encode() + b"\n")
 
+    def identity(self, name: str) -> str:
+        """Return the checksum of a file that is not listed, or that there is none."""
+        try:
+            with (self.folder / name).open("rb") as file:
+                return checksum(file)
+        except FileNotFoundError:
+            return ABSENT
+
     def content(self, name: str) -> bytes:
         """Return a file's bytes, checked.
 
@@ -153,7 +163,7 @@ class Checksums:
             try:
                 found = (self.folder / name).read_bytes()
             except FileNotFoundError:
-                if name not in self.read():
+                if ABSENT in self.read().get(name, [ABSENT]):
                     raise
             else:
                 if matches(io.BytesIO(found), name, self.read().get(name)):
@@ -174,7 +184,7 @@ class Checksums:
                 with (self.folder / Path(name).name).open("rb") as file:
                     sound = matches(file, name, values)
             except FileNotFoundError:
-                sound = False
+                sound = ABSENT in values
             if not sound:
                 raise self.damage(name)
 
@@ -209,14 +219,14 @@ def pack(value: Any, where: str = "state") -> Any:
     Raises:
         TypeError: naming what else it holds, and where.
     """
-    if value is None or type(value) in (bool, int, float, str, bytes) or isinstance(value, Tensor):
+    if value is None or type(value) in (bool, int, float, str) or isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         raw = value.tobytes()
-        large = len(raw) > SMALL
+        in_line = 0 < len(raw) <= SMALL  # no bytes at all are not among what may be loaded
         return {
             KIND: "array", "dtype": value.dtype.str, "shape": list(value.shape),
-            "raw": torch.from_numpy(np.frombuffer(raw, np.uint8).copy()) if large else raw,
+            "raw": raw if in_line else torch.from_numpy(np.frombuffer(raw, np.uint8).copy()),
             "scalar": isinstance(value, np.generic),
         }  # fmt: skip
     if isinstance(value, dict) and type(value) in (dict, OrderedDict):

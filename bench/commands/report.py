@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.display import show
 from bench.errors import UsageError
-from bench.storage import Checksums, Damaged
+from bench.records import Record
+from bench.storage import Damaged
 from bench.words import parse
 
 POLL = 5.0  # s between looks at the records
@@ -79,9 +80,12 @@ def once(results: Path, values: dict[str, str]) -> int:
     from bench.analysis.load import load_results
 
     for place in sorted(results.rglob("checksums.json")):
+        record = Record(place.parent)
+        if record.locked():  # its files change while they are read
+            continue
         try:
-            Checksums(place.parent).verify(but=("checkpoint.pt",))
-        except Damaged as error:  # or replaced just now: the next look will tell
+            record.sums.verify(but=("checkpoint.pt",))
+        except Damaged as error:
             print(f"warning: {error}", file=sys.stderr)
     keys = ("experiment", "task", "algo")
     chosen = {key: values[key].split(",") if values[key] else None for key in keys}

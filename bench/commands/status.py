@@ -19,7 +19,7 @@ from bench.records import Record
 from bench.storage import Damaged
 from bench.words import parse
 
-MARKS = ("run.json", "checkpoint.pt")  # either makes a folder a run's
+MARKS = ("run.json", "config.yaml")  # either makes a folder a run's
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, ArithmeticError)
 
 

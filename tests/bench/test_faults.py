@@ -1,0 +1,481 @@
+"""What goes wrong while runs go on, and what is left then."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import bench
+from bench.__main__ import main
+from bench.records import EpisodeLog, Record
+from bench.storage import CHECKSUMS, DATA, load_state
+
+HERE = Path(__file__).parent
+WORDS = ["plugins=[faulty]", "algo=walker", "task=line", "budget=smoke", "num_envs=8",
+         "env_steps=800", "eval.every=400", "eval.episodes=8", "checkpoint.every=80",
+         "log.every=80"]  # fmt: skip
+PLACE = Path("default/line/walker/seed=0")
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch, request):
+    if "report" not in request.keywords:
+        monkeypatch.setattr("bench.commands.run.report", lambda runs: 0)
+
+
+def run(results, *words):
+    return main(["run", f"results={results}", *WORDS, "threads=1", *words])
+
+
+def command(results, *words):
+    return [sys.executable, "-m", "bench", "run", f"results={results}", *WORDS, *words]
+
+
+def environment():
+    """Return the variables of a process that finds the plugin, and this source, from any folder."""
+    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def episodes(results):
+    return pd.read_parquet(results / PLACE / "episodes.parquet")
+
+
+def facts(results, place=PLACE):
+    return json.loads((results / place / "run.json").read_text())
+
+
+def checkpoint(results):
+    path = results / PLACE / "checkpoint.pt"
+    return load_state(path, path, "cpu")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The results of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bench.commands.run.report", lambda runs: 0)
+        assert run(folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """The results of a run that was interrupted after its first evaluation."""
+    folder = tmp_path_factory.mktemp("half")
+    assert run(folder, "algo.fault=interrupt", "algo.at=25") == 130
+    record = Record(folder / PLACE)
+    config = record.read_config()
+    config["algo"] |= {"fault": "", "at": 15}
+    record.write_config(config)
+    record.write(record.read())
+    return folder
+
+
+def copied(source, tmp_path):
+    shutil.copytree(source, tmp_path / "r")
+    return tmp_path / "r"
+
+
+# Code that a record names
+
+
+def test_a_checkpoint_that_names_code_runs_none(half, tmp_path, capsys):
+    results, marker = copied(half, tmp_path), tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (marker,)
+
+    torch.save(Trap(), results / PLACE / "checkpoint.pt")
+    (results / PLACE / CHECKSUMS).unlink()  # whoever hands on a record hands on its checksums
+    assert run(results) == 2 and not marker.exists()
+    assert "checkpoint.pt cannot be read" in capsys.readouterr().err
+
+
+def test_a_policys_plugin_is_imported_only_if_it_is_named(whole, tmp_path):
+    program = "import sys; from bench.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    for words, status in ([], 2), (["plugins=[faulty]"], 0):
+        done = subprocess.run(
+            [sys.executable, "-v", "-c", program, "eval", str(whole / PLACE), "episodes=2", *words],
+            env=environment(), cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == status
+        assert ("import 'faulty'" in done.stderr) == (status == 0)
+        if status:
+            assert done.stderr.count("bench: ") == 1
+            assert "imported only if you name it: plugins=[faulty]" in done.stderr
+    policy = bench.load_policy(whole / PLACE, plugins=["faulty"])
+    assert policy.act(torch.zeros(3, 2)).shape == (3, 1)
+
+
+# Files that change or are lost
+
+
+FILES = ["checkpoint.pt", "episodes.parquet", "paths.npz", "policy.pt", "progress.jsonl",
+         "config.yaml"]  # fmt: skip
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_of_an_interrupted_run_is_refused(half, tmp_path, capsys, name):
+    results = copied(half, tmp_path)
+    path = results / PLACE / name
+    before = path.read_bytes()
+    changed = bytearray(before)
+    changed[len(changed) // 2] ^= 4
+    for content in (bytes(changed), before[: len(before) // 2], b"", None):
+        path.unlink() if content is None else path.write_bytes(content)
+        kept = contents(results / PLACE)
+        assert run(results) == 2
+        error = capsys.readouterr().err.strip()
+        assert error.count("\n") == 0 and name in error, error
+        assert "is damaged" in error or "is missing" in error
+        assert "overwrite=true makes the run anew" in error
+        assert contents(results / PLACE) == kept
+    assert run(results, "overwrite=true") == 0
+    assert facts(results)["status"] == "done" and (results / PLACE / name).exists()
+
+
+def test_a_done_run_is_checked_too_but_for_its_checkpoint(whole, tmp_path, capsys):
+    results = copied(whole, tmp_path)
+    (results / PLACE / "checkpoint.pt").unlink()  # thrown away to save space
+    assert run(results) == 0 and "done already" in capsys.readouterr().err
+    path = results / PLACE / "episodes.parquet"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    assert run(results) == 2 and "episodes.parquet is damaged" in capsys.readouterr().err
+    assert main(["eval", str(results / PLACE), "episodes=2"]) == 0
+    path = results / PLACE / "policy.pt"
+    content = bytearray(path.read_bytes())
+    content[-300] ^= 1
+    path.write_bytes(content)
+    assert main(["eval", str(results / PLACE), "episodes=2"]) == 2
+    assert "policy.pt is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff"])
+def test_without_run_json_a_run_goes_on_from_its_checkpoint(whole, half, tmp_path, content):
+    for source in (half, whole):
+        results = tmp_path / source.name
+        shutil.copytree(source, results)
+        path = results / PLACE / "run.json"
+        path.unlink() if content is None else path.write_bytes(content)
+        assert run(results, "algo.at=14") == 2, "other settings are refused as ever"
+        assert run(results) == 0
+        assert facts(results)["status"] == "done"
+        pd.testing.assert_frame_equal(episodes(results), episodes(whole))
+
+
+def test_without_run_json_and_checkpoint_nothing_is_erased(whole, tmp_path, capsys):
+    for kind, content in {"lost": None, "empty": b""}.items():
+        results = tmp_path / kind
+        shutil.copytree(whole, results)
+        (results / PLACE / "checkpoint.pt").unlink()
+        path = results / PLACE / "run.json"
+        path.unlink() if content is None else path.write_bytes(content)
+        for name in (CHECKSUMS, "nothing more"):  # the record of an earlier build neither
+            kept = contents(results / PLACE)
+            assert run(results) == 2 and "run.json" in capsys.readouterr().err
+            assert contents(results / PLACE) == kept
+            (results / PLACE / name).unlink(missing_ok=True)
+
+
+def test_a_shortened_progress_is_noticed_without_checksums_too(half, tmp_path, capsys):
+    results = copied(half, tmp_path)
+    (results / PLACE / CHECKSUMS).unlink()
+    path = results / PLACE / "progress.jsonl"
+    path.write_bytes(path.read_bytes()[:100])
+    assert run(results) == 2 and "100 of" in capsys.readouterr().err
+
+
+def test_the_record_of_an_earlier_build_is_continued(whole, half, tmp_path):
+    results = copied(half, tmp_path)
+    (results / PLACE / CHECKSUMS).unlink()
+    assert run(results) == 0
+    pd.testing.assert_frame_equal(episodes(results), episodes(whole))
+    Record(results / PLACE).sums.verify()
+
+
+def test_overwrite_makes_anew_what_differs_and_nothing_else(whole, half, tmp_path, capsys):
+    results = copied(whole, tmp_path)
+    before = contents(results / PLACE)
+    assert run(results, "overwrite=true") == 0, "the same settings: done already"
+    assert contents(results / PLACE) == before
+    for name in ("clusters.npz", "values.npz", "exploration.npz"):
+        Record(results / PLACE).write_arrays(name)
+    (results / PLACE / "replan").mkdir()
+    other = ["algo.at=30", "overwrite=true"]
+    assert run(results, *other, "algo.fault=interrupt") == 130
+    assert {path.name for path in (results / PLACE).iterdir()} <= {
+        "run.json", "config.yaml", CHECKSUMS, ".lock", *DATA
+    } - {"clusters.npz", "values.npz", "exploration.npz"}  # fmt: skip
+    reached = checkpoint(results)["env_steps"]
+    assert reached == 800, "interrupted in the last evaluation"
+    capsys.readouterr()
+    assert run(results, *other, "algo.fault=interrupt") == 0, "the run it interrupted itself"
+    assert "continuing" in capsys.readouterr().err
+
+
+# Numbers that are not finite
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("algo.fault=loss", "loss is nan at env step 120"),
+        ("algo.fault=weight", "policy.weight is not finite at env step 160"),
+        ("algo.fault=action", "action is nan at env step 128"),
+        ("algo.fault=huge-action", "action is 1e+30 at env step 128"),
+        ("task.fault=reward", "reward is nan at env step 120"),
+        ("task.fault=huge-reward", "reward is 1e+30 at env step 120"),
+        ("task.fault=observation", "observation is inf at env step 120"),
+    ],
+)
+def test_a_number_that_is_not_finite_ends_the_run_where_it_arises(tmp_path, capsys, fault, message):
+    for _ in range(2):  # a repeat starts from the last good checkpoint
+        if fault.endswith("weight"):
+            fault_words = [fault, "log.every=1000"]  # the loss is NaN one update later
+        else:
+            fault_words = [fault]
+        assert run(tmp_path, *fault_words) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        assert facts(tmp_path)["status"] == "failed"
+        state = checkpoint(tmp_path)
+        assert state["env_steps"] == 80 and torch.isfinite(state["algo"]["weight"]).all()
+        if not fault.endswith("weight"):
+            assert message in error and message in facts(tmp_path)["error"]
+
+
+# Interrupting
+
+
+@pytest.mark.parametrize("fault", ["interrupt", "twice"])
+def test_ctrl_c_in_an_evaluation_is_seen_at_its_next_step(whole, tmp_path, fault):
+    words = [f"algo.fault={fault}", "algo.at=30", f"algo.once={tmp_path / 'once'}"]
+    assert run(tmp_path, *words) == 130
+    state = checkpoint(tmp_path)
+    assert state["env_steps"] == 800 and state["due"] == ["eval"] and state["episodes"] == 8
+    assert facts(tmp_path)["status"] == "interrupted"
+    assert run(tmp_path, *words) == 0
+    pd.testing.assert_frame_equal(episodes(tmp_path), episodes(whole))
+
+
+def test_a_second_ctrl_c_does_not_cut_a_checkpoint_short(tmp_path, monkeypatch):
+    save = torch.save
+
+    def slow(*args):
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        save(*args)
+
+    monkeypatch.setattr(torch, "save", slow)
+    assert run(tmp_path) == 130
+    monkeypatch.undo()
+    assert checkpoint(tmp_path)["env_steps"] == 80
+
+
+def test_an_evaluation_that_never_ends_ends_at_the_horizon(tmp_path, capsys):
+    assert run(tmp_path, "task.fault=endless") == 1
+    assert "goes on after its horizon of 20 steps" in capsys.readouterr().err
+
+
+# What reads records
+
+
+def test_one_damaged_record_does_not_end_status(whole, half, tmp_path, capsys):
+    kinds = {"bytes": b"\xff\xfe", "list": b"[]", "keys": b"{}", "empty": b"", "none": None}
+    for i, (kind, content) in enumerate({**kinds, "parquet": b"", "progress": b"x\n"}.items()):
+        place = tmp_path / kind / PLACE
+        shutil.copytree(whole / PLACE, place)
+        name = {"parquet": "episodes.parquet", "progress": "progress.jsonl"}.get(kind, "run.json")
+        if i % 2 or kind == "keys":
+            (place / CHECKSUMS).unlink()
+        (place / name).unlink() if content is None else (place / name).write_bytes(content)
+    shutil.copytree(whole / PLACE, tmp_path / "sound" / PLACE)
+    shutil.copytree(half / PLACE, tmp_path / "[red]half" / PLACE)
+    assert main(["status", f"results={tmp_path}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("│ damaged" in line for line in lines) == 7
+    assert any("sound" in line and "done" in line and "100%" in line for line in lines)
+    assert any("[red]half" in line and "interrupted" in line for line in lines)
+    assert sum(line.startswith(str(tmp_path)) for line in lines) == 7, "a reason each"
+
+
+def test_a_constructor_that_raises_is_one_line_and_recorded(tmp_path, capsys):
+    assert run(tmp_path, "algo.fault=constructor") == 1
+    error = capsys.readouterr().err
+    assert "ValueError: no [bold]such[/] thing [/red] second line" in error
+    assert "Traceback" not in error
+    assert "no [bold]such[/] thing" in facts(tmp_path)["error"]
+
+
+def test_a_run_that_cannot_be_built_replaces_no_other(whole, tmp_path):
+    results = copied(whole, tmp_path)
+    before = contents(results / PLACE)
+    assert run(results, "algo.fault=constructor", "overwrite=true") == 1
+    assert contents(results / PLACE) == before
+
+
+def test_a_full_disk_at_the_start_says_so(tmp_path, capsys, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("bench.storage.os.fsync", full)
+    assert run(tmp_path) == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_full_disk_in_between_leaves_the_last_checkpoint(whole, tmp_path, capsys, monkeypatch):
+    write = EpisodeLog.write
+
+    def full(self):
+        if len(self.rows) > 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EpisodeLog, "write", full)
+        assert run(tmp_path) == 1
+    assert "No space left on device" in facts(tmp_path)["error"]
+    assert run(tmp_path) == 0
+    pd.testing.assert_frame_equal(episodes(tmp_path), episodes(whole))
+
+
+@pytest.mark.report
+def test_a_sweep_without_an_evaluation_closes_in_one_line(tmp_path):
+    words = ["algo.fault=constructor", "seed=0,1"]
+    done = subprocess.run(
+        command(tmp_path, *words), env=environment(), capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.count("no [bold]such[/] thing [/red]") == 2
+    assert done.stderr.count("no report: ") == 1
+
+
+# Sweeps
+
+
+def processes():
+    """Return every process's parent and command line."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            found[int(folder.name)] = parent, (folder / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def descendants(pid):
+    tree = processes()
+    found, wave = {}, {pid}
+    while wave:
+        wave = {child for child, (parent, _) in tree.items() if parent in wave}
+        found |= {child: tree[child] for child in wave}
+    return found
+
+
+def started(results, count=2):
+    return sum((results / PLACE).with_name(f"seed={i}").joinpath("checkpoint.pt").exists()
+               for i in range(3)) >= count  # fmt: skip
+
+
+def begun(tmp_path, *words):
+    sweep = subprocess.Popen(
+        command(tmp_path / "r", "seed=0,1,2", "hydra.launcher.n_jobs=2", *words),
+        env=environment(), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+    while not started(tmp_path / "r") and sweep.poll() is None:
+        time.sleep(0.05)
+    return sweep
+
+
+@pytest.mark.report
+def test_a_killed_run_takes_no_other_with_it(tmp_path):
+    words = ["seed=0,1,2", "algo.fault=kill", f"algo.once={tmp_path / 'once'}"]
+    done = subprocess.run(
+        command(tmp_path / "r", *words), env=environment(), capture_output=True, text=True,
+        cwd=tmp_path,
+    )  # fmt: skip
+    states = [facts(tmp_path / "r", PLACE.with_name(f"seed={i}")) for i in range(3)]
+    assert sorted(one["status"] for one in states) == ["done", "done", "failed"], done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    (error,) = (one["error"] for one in states if one["error"])
+    assert error.startswith("killed by SIGKILL") and done.stderr.count(error) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"r", "once"}, "no multirun folder"
+
+
+@pytest.mark.report
+def test_a_killed_worker_of_the_launcher_drops_no_run(tmp_path):
+    sweep = begun(tmp_path, "algo.delay=0.05")
+    tree = descendants(sweep.pid)
+    worker = next(parent for parent, line in tree.values() if "bench.commands.worker" in line)
+    os.kill(worker, signal.SIGKILL)
+    _, error = sweep.communicate()
+    assert "starting it again" in error and sweep.returncode == 0, error
+    for i in range(3):
+        assert facts(tmp_path / "r", PLACE.with_name(f"seed={i}"))["status"] == "done"
+
+
+def test_runs_whose_parent_is_killed_save_and_end(tmp_path):
+    sweep = begun(tmp_path, "algo.delay=0.1", "env_steps=80000")
+    tree = descendants(sweep.pid)
+    sweep.kill()
+    sweep.communicate()
+    start = time.monotonic()
+    while (left := tree.keys() & processes().keys()) and time.monotonic() - start < 20:
+        time.sleep(0.1)
+    assert not left, {pid: tree[pid] for pid in left}
+    for i in range(2):
+        assert facts(tmp_path / "r", PLACE.with_name(f"seed={i}"))["status"] == "interrupted"
+
+
+# What results depend on
+
+
+def test_a_digest_is_shared_only_by_what_computes_alike(half, tmp_path):
+    digests = {}
+    for threads in ("1", "null", "2"):
+        results = tmp_path / threads
+        assert main(["run", f"results={results}", *WORDS, f"threads={threads}"]) == 0
+        digests[threads] = facts(results)["digest"]
+    torch.set_num_threads(1)
+    assert digests["1"] == digests["null"] != digests["2"]
+    results = copied(half, tmp_path)
+    assert main(["run", f"results={results}", *WORDS, "threads=2"]) == 0
+    torch.set_num_threads(1)
+    mixed = facts(results)
+    assert [one["torch_threads"] for one in mixed["computed"]] == [1, 2]
+    assert mixed["digest"] not in digests.values()
+
+
+def test_a_simulation_that_diverges_leaves_no_log_where_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "results=r", *WORDS[:2], "task=pointmaze-v1", *WORDS[3:], "threads=1"]
+    monkeypatch.setattr("bench.runner.Run.train", diverge)
+    assert main(words) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"r"}
+
+
+def diverge(self):
+    self.env.qvel[0] = 1e20
+    step = self.rollout.step(torch.zeros(8, 2).numpy())
+    assert step.truncated[0] and self.env.statistics()["diverged"] == 1
