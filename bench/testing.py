@@ -177,7 +177,8 @@ def play(task: Task, rollout: Rollout, actions: np.ndarray) -> np.ndarray:
         assert step.next_position.shape == shape, f"positions have shape {shape}"
         done = np.flatnonzero(step.terminated | step.truncated).tolist()
         assert [episode.slot for episode in step.ended] == done, "final_info misses an episode"
-        assert not (step.success & ~step.terminated).any(), "a success does not terminate"
+        over = step.terminated | step.truncated
+        assert not (step.success & ~over).any(), "a success that ends no episode"
         for episode in step.ended:
             check_episode(task, episode)
         seen.append(np.concatenate([step.next_obs, step.next_position, step.reward[:, None]], 1))

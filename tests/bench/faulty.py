@@ -184,8 +184,10 @@ class Walker:
         if self.config.fault == "weight" and now:
             self.weight[0] = torch.nan
             self.weight = self.weight.clone()
-        if self.config.fault == "kill" and self.config.seeds in ("any", str(self.spec.seed)) and (
-            self.fails(now)
+        if (
+            self.config.fault == "kill"
+            and self.config.seeds in ("any", str(self.spec.seed))
+            and (self.fails(now))
         ):
             os.kill(os.getpid(), signal.SIGKILL)
         loss = self.weight.square().mean()

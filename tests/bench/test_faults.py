@@ -248,10 +248,8 @@ def test_overwrite_makes_anew_what_differs_and_nothing_else(whole, half, tmp_pat
 )
 def test_a_number_that_is_not_finite_ends_the_run_where_it_arises(tmp_path, capsys, fault, message):
     for _ in range(2):  # a repeat starts from the last good checkpoint
-        if fault.endswith("weight"):
-            fault_words = [fault, "log.every=1000"]  # the loss is NaN one update later
-        else:
-            fault_words = [fault]
+        later = ["log.every=1000"] if fault.endswith("weight") else []  # NaN one update later
+        fault_words = [fault, *later]
         assert run(tmp_path, *fault_words) == 1
         error = capsys.readouterr().err
         assert "Traceback" not in error
