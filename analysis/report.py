@@ -294,8 +294,9 @@ def summary(frame: pd.DataFrame) -> Table:
     if result.empty:
         return shown
     metrics = ("success", "mode_coverage", "effective_modes", "command_coverage")
-    labels = [METRICS[name].label for name in metrics if METRICS[name].label in result]
-    columns = ["task", "algorithm", "protocol", *labels, "seeds"]
+    labels = [METRICS[name].label for name in metrics]
+    # a metric that none of the runs defines has no column
+    columns = ["task", "algorithm", "protocol", *(x for x in labels if x in result), "seeds"]
     for column in columns:
         longest = max(map(len, column.split()))
         shown.add_column(column, overflow="fold", min_width=longest)

@@ -11,7 +11,6 @@ report written, by the commands that results/README.md names. A second call chan
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,15 +34,21 @@ def main(words: list[str]) -> int:
     if not root.is_dir():
         raise UsageError(f"results={root}: no such folder")
     before = size(root)
-    for page in list(root.rglob("index.html")):
-        shutil.rmtree(page.parent)
     kept: set[Path] = set()
-    for place in sorted(root.rglob("run.json")):
-        compact(place.parent, with_policy=place.parent.parent not in kept)
-        if (place.parent / "policy.pt").exists():
-            kept.add(place.parent.parent)
+    for run in finished(root):
+        replanned = (run / "replan").is_dir()
+        compact(run, with_policy=replanned or run.parent not in kept)
+        if (run / "policy.pt").exists():
+            kept.add(run.parent)
     print(f"{root}: {before / 1e6:.1f} MB before, {size(root) / 1e6:.1f} MB after")
     return 0
+
+
+def finished(root: Path) -> list[Path]:
+    """Return the directories of the runs below a folder that are done, seeds in their order."""
+    facts = {path.parent: json.loads(path.read_text()) for path in root.rglob("run.json")}
+    done = [run for run, of in facts.items() if of.get("status") == "done"]
+    return sorted(done, key=lambda run: (run.parent, facts[run]["seed"]))
 
 
 def size(root: Path) -> int:

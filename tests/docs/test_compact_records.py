@@ -11,7 +11,7 @@ from bench.analysis.load import read_runs
 from docs.compact_records import main
 
 
-def record(root, task="maze-v1", seed=0, layout=("###",)):
+def record(root, task="maze-v1", seed=0, layout=("###",), status="done"):
     """Write a run of two evaluations of two episodes, whose paths have 3 and 2 points."""
     place = root / "exp" / task / "alpha" / f"seed={seed}"
     place.mkdir(parents=True)
@@ -23,7 +23,7 @@ def record(root, task="maze-v1", seed=0, layout=("###",)):
     pd.DataFrame(rows).to_parquet(place / "episodes.parquet")
     points = np.arange(20, dtype=np.int16).reshape(10, 2)
     np.savez(place / "paths.npz", points=points, offsets=[0, 3, 5, 8, 10], scale=0.1)
-    facts = {"algo": "alpha", "task": task, "seed": seed, "experiment": "exp",
+    facts = {"algo": "alpha", "task": task, "seed": seed, "experiment": "exp", "status": status,
              "task_info": {"modes": [], "layout": layout}}  # fmt: skip
     (place / "run.json").write_text(json.dumps(facts))
     rng = torch.Generator().manual_seed(seed)
@@ -39,14 +39,17 @@ def contents(root):
 
 
 def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
-    first, second = record(tmp_path), record(tmp_path, seed=1)
+    first, second = record(tmp_path, seed=9), record(tmp_path, seed=10)
     arm = record(tmp_path, "arm", layout=None)
-    report = tmp_path / "exp" / "report"
-    report.mkdir()
-    (report / "index.html").write_text("<html>")
+    replanned, running = record(tmp_path, seed=11), record(tmp_path, seed=12, status="running")
+    (replanned / "replan").mkdir()
+    whole = contents(running)
+    (tmp_path / "index.html").write_text("<html>")  # a report beside the records
     before = torch.load(first / "policy.pt", weights_only=True)
     assert main([f"results={tmp_path}"]) == 0
-    assert not report.exists() and not (first / "checkpoint.pt").exists()
+    assert not (first / "checkpoint.pt").exists() and (replanned / "policy.pt").exists()
+    assert contents(running) == whole, "an unfinished run goes on from its checkpoint"
+    assert (tmp_path / "index.html").exists()
     runs = {run.path: run for run in read_runs(tmp_path)}
     for place in (first, second):
         paths = runs[place].paths(pd.RangeIndex(4))

@@ -168,8 +168,17 @@ def test_a_success_that_the_function_does_not_know_is_other():
     assert [one.mode for one in play(task, [UP, MIDDLE])] == [2, -1]
 
 
+def test_a_failure_has_no_mode_whatever_the_function_says():
+    task = make_task("gym", id="own/Fork-v0", **LABELS | {"label": f"{__name__}:always"})
+    assert [one.mode for one in play(task, [DOWN, MIDDLE])] == [0, -1]
+
+
 def nothing(path):
     return None
+
+
+def always(path):
+    return "up"
 
 
 @pytest.mark.parametrize(
@@ -227,6 +236,10 @@ def test_mujoco_restores_exactly_too():
         for one, two in zip(env.step(action)[:4], other.step(action)[:4], strict=True):
             assert np.array_equal(one, two)
     assert np.array_equal(env.position, other.position)
+    state = env.get_state()
+    state["obs"][1] += 1e-6
+    with pytest.raises(EnvironmentFailedError, match=r"environment 1, .* it led elsewhere"):
+        other.set_state(state)
 
 
 @pytest.mark.parametrize("defect", ["memory", "randomness"])

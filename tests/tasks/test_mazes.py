@@ -77,6 +77,12 @@ def test_fewer_modes_are_the_shortest_of_more():
         assert task.label(path) == (kept.index(mode) if mode in kept else len(kept))
 
 
+def test_no_route_goes_on_from_another_goal():
+    rows = ["#########", "#R.G...G#", "#.#####.#", "#.......#", "#########"]
+    task = make_task("pointmaze", layout=rows)
+    assert (task.modes, task.routes) == (("A1", "B1"), (8.0, 40.0))
+
+
 def test_names_stay_readable_beyond_26_goals():
     assert [letters(n) for n in (0, 25, 26, 27, 51, 52, 701, 702)] == [
         "A", "Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA",
