@@ -79,8 +79,8 @@ class Checksums:
     """The checksums of a folder's files, in `checksums.json`.
 
     For every file it lists what the file may be: its last version and, where a kill can have come
-    between the list and the file, the one before, or none. A file that is not listed, as in the records of
-    earlier builds, is read unchecked.
+    between the list and the file, the one before, or none. A file that is not listed, as in the
+    records of earlier builds, is read unchecked.
     """
 
     def __init__(self, folder: Path) -> None:
