@@ -55,6 +55,7 @@ from bench.runner import (
 from bench.settings import Settings, cores
 
 console = Console(stderr=True)
+PARENT = os.getppid()  # when this process began; a later one means that it is gone
 ATTEMPTS = 3  # times that a launcher is started
 PATIENCE = 60  # s that a run without its worker may take to save
 POLL = 0.2  # s between looks at a run's process
@@ -143,22 +144,21 @@ def job(config: DictConfig) -> None:
     """Do one run of a sweep in a process of its own, whose end, whatever it is, is its own.
 
     A run that is killed, by the system where memory runs out for instance, then takes no other with
-    it. When this process's parent is gone, the run is asked to save and end.
+    it. When the sweep that this process works for is gone, the run is asked to save and end.
     """
-    in_worker = multiprocessing.parent_process() is not None
+    worker = multiprocessing.parent_process() is not None
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
     process = subprocess.Popen([sys.executable, "-m", "bench.commands.worker"], stdin=PIPE)
-    if not in_worker:  # a worker between two runs must not die of a Ctrl-C
+    if not worker:  # a worker between two runs must not die of a Ctrl-C
         signal.signal(signal.SIGINT, before)
     assert process.stdin
     with suppress(BrokenPipeError), process.stdin:
         pickle.dump(config, process.stdin)
-    parent = os.getppid()
     while process.poll() is None:
         time.sleep(POLL)
-        if os.getppid() != parent:
+        if worker and os.getppid() != PARENT:  # the sweep is gone, and nobody waits for this one
             process.terminate()
-            return
+            os._exit(1)
     if process.returncode < 0:
         names = config.names
         place = place_of(config.results, config.experiment, names.task, names.algo, config.seed)

@@ -149,6 +149,7 @@ class Walker:
         self.spec, self.config = spec, config
         self.generator = torch.Generator().manual_seed(spec.seed)
         self.weight = torch.randn(spec.obs_dim, spec.act_dim, generator=self.generator)
+        self.spare = torch.zeros(2)  # which neither actions nor losses depend on
         self.count = self.asked = 0
 
     def fails(self, now):
@@ -182,8 +183,7 @@ class Walker:
         self.count += 1
         now = self.count == self.config.at
         if self.config.fault == "weight" and now:
-            self.weight[0] = torch.nan
-            self.weight = self.weight.clone()
+            self.spare[0] = torch.nan
         if (
             self.config.fault == "kill"
             and self.config.seeds in ("any", str(self.spec.seed))
@@ -195,11 +195,12 @@ class Walker:
         return {"loss": loss * torch.nan if bad else loss, "count": float(self.count)}
 
     def state_dict(self):
-        return {"weight": self.weight, "generator": self.generator.get_state(),
+        return {"weight": self.weight, "spare": self.spare, "generator": self.generator.get_state(),
                 "count": self.count}  # fmt: skip
 
     def load_state_dict(self, state):
         self.weight = state["weight"].clone()
+        self.spare = state["spare"].clone()
         self.generator.set_state(state["generator"].cpu())
         self.count = state["count"]
 
