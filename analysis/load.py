@@ -33,11 +33,14 @@ class RunRecord:
     Attributes:
         facts: run.json.
         episodes: episodes.parquet, one row per evaluation episode.
+        headings: headings.npz, by env steps: how many actions head which way, (B, D) (see
+            `metrics.Evaluations`).
     """
 
     path: Path
     facts: dict[str, Any]
     episodes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    headings: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def modes(self) -> list[str]:
@@ -79,7 +82,19 @@ class RunRecord:
         return metrics.Evaluations(
             group, mode, own["success"].eq(True).to_numpy(), own["return"].to_numpy(float),
             own["length"].to_numpy(float), own["commanded"].to_numpy(), len(self.modes), detours,
+            self.headed(group),
         )  # fmt: skip
+
+    def headed(self, group: np.ndarray) -> np.ndarray | None:
+        """Return the headings of G evaluations, (G, B, D): of those by sampling; None without."""
+        if not self.headings:
+            return None
+        first = self.episodes.iloc[np.unique(group, return_index=True)[1]]
+        none = np.full_like(next(iter(self.headings.values())), -1)
+        return np.stack([
+            self.headings.get(steps, none) if protocol == "sampled" else none
+            for steps, protocol in zip(first["env_steps"], first["protocol"], strict=True)
+        ])  # fmt: skip
 
     def last(self, protocol: str) -> pd.DataFrame:
         """Return the episodes of the last evaluation by a protocol."""
@@ -207,7 +222,22 @@ def read_run(place: Path) -> RunRecord:
     labels, top = episodes["mode"].to_numpy(), len(facts["task_info"].get("modes", []))
     if len(labels) and top and (labels.min() < -1 or labels.max() > top):
         raise ValueError(f"{table.name} has labels outside -1..{top}")
-    return RunRecord(place.parent, facts, episodes)
+    return RunRecord(place.parent, facts, episodes, read_headings(place.with_name("headings.npz")))
+
+
+def read_headings(place: Path) -> dict[int, np.ndarray]:
+    """Return the counts (B, D) of headings by env steps; older records have none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    if not place.exists():
+        return {}
+    with arrays(place) as stored:
+        steps, counts = stored["env_steps"], stored["counts"]
+    if counts.ndim != 3 or steps.shape != counts.shape[:1]:
+        raise ValueError(f"{place.name} has counts {counts.shape} of evaluations {steps.shape}")
+    return dict(zip(steps.tolist(), counts, strict=True))
 
 
 def load_results(results: str | Path) -> pd.DataFrame:

@@ -144,6 +144,18 @@ class HasClusters(Protocol):
         ...
 
 
+class Branch(NamedTuple):
+    """A place at which ways of succeeding part.
+
+    Attributes:
+        point: (x, y) in m.
+        directions: D unit vectors (x, y), at least two, in which the ways go on.
+    """
+
+    point: tuple[float, float]
+    directions: tuple[tuple[float, float], ...]
+
+
 class Task(Protocol):
     """A control problem with a known, finite set of named modes: ways of succeeding.
 
@@ -168,6 +180,18 @@ class Task(Protocol):
     def variants(self) -> Mapping[str, tuple[str, ...]]:
         """Layouts with obstacles that training never sees, by name (see `replan`)."""
         return {}
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Where named modes part; none where a task has no such places."""
+        return ()
+
+    def heading(self, action: np.ndarray) -> np.ndarray | None:
+        """Return in which directions actions move an agent at rest, (n, A) to (n, 2) in the plane.
+
+        Directions of any length; None where an action has none, as torques of legs have not.
+        """
+        return None
 
     def label(self, path: np.ndarray) -> int:
         """Label an episode, as a pure function of its positions.

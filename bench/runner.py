@@ -26,11 +26,11 @@ from bench.evaluation import evaluate, protocols, summarise
 from bench.finite import ACTION_BOUND, BOUND, NotFinite, Scalars, check, non_finite, parameters
 from bench.loggers import Loggers
 from bench.policy import policy_state
-from bench.probes import cluster_tree, value_maps
+from bench.probes import cluster_tree, headings, value_maps
 from bench.provenance import digest, git_revision, hardware, now, versions
 from bench.records import EpisodeLog, Record
 from bench.rollout import Rollout
-from bench.seeding import ALGORITHM, TRAINING, derive
+from bench.seeding import ALGORITHM, EVALUATION, TRAINING, derive
 from bench.settings import NEUTRAL, Settings, cores, resolve_device
 from bench.storage import Damaged, load_state, pack
 
@@ -411,6 +411,8 @@ class Run:
             scores |= {f"eval/{protocol.name}/{key}": value for key, value in found.items()}
         returns = np.array([row["return"] for row in rows])
         check("an evaluation's return", returns, BOUND, self.env_steps)
+        seed = derive(self.settings.seed, EVALUATION, self.env_steps, *b"headings")
+        headed = headings(self.algo, self.task, self.env, self.device, seed)
         self.saving = True
         self.episodes.add(rows, paths)
         self.loggers.log(scores, self.env_steps)
@@ -422,6 +424,8 @@ class Run:
         ):
             if arrays:
                 self.record.write_arrays(name, env_steps=np.array(self.env_steps), **arrays)
+        if headed:
+            self.record.add_arrays("headings.npz", self.env_steps, headed)
         self.seconds["eval"] += time.perf_counter() - start
         self.write_facts()
         self.saving = False

@@ -28,7 +28,7 @@ KIND = "__kind__"  # key of a mapping that stands for something that is no plain
 SMALL = 4096  # bytes up to which an array is stored in line: a tensor is a file of its own inside
 DATA = (  # of a run; what else its folder holds says what they are
     "progress.jsonl", "episodes.parquet", "paths.npz", "exploration.npz", "values.npz",
-    "clusters.npz", "policy.pt", "checkpoint.pt",
+    "clusters.npz", "headings.npz", "policy.pt", "checkpoint.pt",
 )  # fmt: skip
 ATTEMPTS, PAUSE = 10, 0.05  # reads of a file that a live run may be replacing; s between them
 CHECKSUMS = "checksums.json"

@@ -21,7 +21,9 @@ from bench.storage import Damaged
 from bench.words import parse
 
 POLL = 5.0  # s between looks at the records
-RECORDS = ("run.json", "episodes.parquet", "values.npz", "clusters.npz")  # a page is made from
+RECORDS = (  # a page is made from
+    "run.json", "episodes.parquet", "headings.npz", "values.npz", "clusters.npz",
+)  # fmt: skip
 
 
 def main(words: list[str]) -> int:

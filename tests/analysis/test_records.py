@@ -51,11 +51,29 @@ def test_all_evaluations_at_once_are_those_one_by_one():
         )
 
 
+def test_headings_are_a_metric_of_the_evaluations_that_they_were_recorded_in(tmp_path):
+    place = make_run(tmp_path)
+    episodes = pd.read_parquet(place / "episodes.parquet")  # no mode to command before the end
+    late = (episodes["protocol"] == "sampled") | (episodes["env_steps"] == 400)
+    episodes[late].to_parquet(place / "episodes.parquet")
+    make_run(tmp_path, "older")  # an earlier build's: it has none
+    counts = np.array([[[256, 0, -1]], [[128, 128, -1]]])
+    np.savez(place / "headings.npz", env_steps=[200, 300], counts=counts)
+    frame = load_results(tmp_path).set_index(["algo", "protocol", "env_steps"])
+    frame = frame["branch_entropy"].sort_index()
+    assert frame["alpha", "sampled"].fillna(-1).round(6).tolist() == [-1, 0, 1, -1]
+    assert frame["alpha", "commanded"].isna().all() and frame["older"].isna().all()
+    assert "branch entropy" in tables.result_table(load_results(tmp_path))
+    (place / "headings.npz").unlink()
+    assert "branch entropy" not in tables.result_table(load_results(tmp_path))
+
+
 def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
     make_run(tmp_path)
     damage = {
         "empty": ("run.json", b""), "list": ("run.json", b"[1]"), "text": ("run.json", b"\xff\xfe"),
         "half": ("episodes.parquet", b"PAR1"), "none": ("episodes.parquet", b""),
+        "ways": ("headings.npz", b"not an archive"),
     }  # fmt: skip
     for name, (file, content) in damage.items():
         (make_run(tmp_path, name) / file).write_bytes(content)
