@@ -210,9 +210,10 @@ def branch_entropy(e: Evaluations) -> np.ndarray:
     heading counts for the nearest of the D directions in which modes go on from there
     (`bench.probes.headings`), and the entropy of the counts is a share of log D, corrected as all
     others; the mean over branch states is returned. D is of directions, not of modes, several of
-    which may set out alike: so an even choice is 1. An agent is asked at rest, wherever its own
-    paths lead: a policy that never comes to a branch state is judged there, too. NaN where an
-    action has no heading (ants) or none was recorded.
+    which may set out alike: so an even choice is 1. It cannot tell one broad heading between two
+    directions from a choice of either. An agent is asked at rest, wherever its own paths lead: a
+    policy that never comes to a branch state is judged there, too. NaN where an action has no
+    heading (ants) or none was recorded.
     """
     if e.headings is None:
         return np.full(len(e.episodes), np.nan)

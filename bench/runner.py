@@ -31,7 +31,7 @@ from bench.provenance import digest, git_revision, hardware, now, versions
 from bench.records import EpisodeLog, Record
 from bench.rollout import Rollout
 from bench.seeding import ALGORITHM, EVALUATION, TRAINING, derive
-from bench.settings import NEUTRAL, Settings, cores, resolve_device
+from bench.settings import Settings, binding, cores, resolve_device
 from bench.storage import Damaged, load_state, pack
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a scheduler whose time is up
@@ -131,12 +131,12 @@ def standing(record: Record, settings: Settings) -> tuple[str, list[str]]:
     stored = record.read_config()
     if not stored and facts.get("env_steps", 1):
         raise Damaged(f"{record.path}: config.yaml is lost, which says what was run")
-    was, now = with_names_now(flat(stored), settings), flat(as_dict(settings))
+    was = with_names_now(flat(binding(stored)), settings)
+    now = flat(binding(as_dict(settings)))
     differing = [
         f"{key} was {was.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(was.keys() | now.keys())
-        if key.split(".")[0] not in NEUTRAL and was.get(key) != now.get(key)
-    ]
+        for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)
+    ]  # fmt: skip
     if done:
         return "done", differing
     return ("resume" if checkpoint else "new"), differing if stored else []
@@ -396,7 +396,8 @@ class Run:
         rows: list[dict[str, Any]] = []
         paths: list[np.ndarray] = []
         scores: dict[str, float] = {}
-        for protocol in protocols(self.task, self.algo.num_modes, self.settings.eval.episodes):
+        wanted = self.evaluations_left() < self.settings.eval.specified
+        for protocol in protocols(self.task, self.algo, self.settings.eval.episodes, wanted):
             played, walked = evaluate(
                 self.algo, self.task, protocol, seed=self.settings.seed, env_steps=self.env_steps,
                 threads=self.threads, device=self.device, tick=self.tick,
@@ -429,6 +430,13 @@ class Run:
         self.seconds["eval"] += time.perf_counter() - start
         self.write_facts()
         self.saving = False
+
+    def evaluations_left(self) -> int:
+        """Return how many evaluations follow the one that is due."""
+        total, every = self.settings.env_steps, self.settings.eval.every
+        if self.env_steps >= total:
+            return 0
+        return -(-total // every) - self.env_steps // every
 
     def add_facts(self) -> None:
         """Bring the facts up to date."""

@@ -71,17 +71,18 @@ def compact(run: Path, with_policy: bool = True) -> None:
 def drop_paths(run: Path) -> None:
     """Keep the paths of a maze's last evaluation; the others become empty."""
     info = json.loads((run / "run.json").read_text())["task_info"]
-    steps = pd.read_parquet(run / "episodes.parquet", columns=["env_steps"])["env_steps"].to_numpy()
-    keep = (steps == steps.max()) & bool(info.get("layout"))
+    rows = pd.read_parquet(run / "episodes.parquet", columns=["env_steps", "protocol"])
+    drawn = (rows["env_steps"] == rows["env_steps"].max()) & (rows["protocol"] != "specified")
+    keep = drawn.to_numpy() & bool(info.get("layout"))
     with np.load(run / "paths.npz") as stored:
         points, offsets, scale = stored["points"], stored["offsets"], stored["scale"]
     length = np.diff(offsets)
     wanted = np.where(keep, length, 0)
     if not np.array_equal(wanted, length):
-        rows = np.repeat(keep, length)
+        points = points[np.repeat(keep, length)]
         offsets = np.concatenate([[0], np.cumsum(wanted)])
         with atomic(run / "paths.npz") as file:
-            np.savez_compressed(file, points=points[rows], offsets=offsets, scale=scale)  # type: ignore[arg-type]
+            np.savez_compressed(file, points=points, offsets=offsets, scale=scale)  # type: ignore[arg-type]
 
 
 def halve(path: Path) -> None:

@@ -218,6 +218,17 @@ def tests() -> pd.DataFrame:
     return found[ours].drop(columns="tasks")
 
 
+def as_specified() -> str:
+    """Return the table of what is sampled and what is specified, or that no record has it."""
+    found = tables.result_table(table(done(FOLDERS[0])))
+    beside = [column for column in found if column.endswith(", as specified")]
+    if not beside:
+        return "No committed record has it yet.\n"
+    pairs = [name for column in beside for name in (column.partition(",")[0], column)]
+    some = found[(found[beside] != "–").any(axis=1) & (found["protocol"] == "sampled")]
+    return tables.markdown(some[["task", "algorithm", "seeds", *pairs]])
+
+
 def count_lost(runs: list[RunRecord], lost: Callable[[np.ndarray], bool]) -> int:
     """Return how many modes runs have lost, sampled, by a rule on where they were found, (E,)."""
     return sum(lost(found.to_numpy()) for r in runs for _, found in r.found("sampled").items())
@@ -247,6 +258,7 @@ def main() -> None:
     write("README.md", "policies", tables.markdown(policies()))
     write("docs/fairness.md", "before and after", tables.markdown(before_and_after()))
     write("docs/fairness.md", "tests", tables.markdown(tests()))
+    write("docs/fairness.md", "as specified", as_specified())
     write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
     write("docs/algorithms.md", "control tasks", tables.markdown(returns()))
 

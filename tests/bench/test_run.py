@@ -184,6 +184,11 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
         (["algo=sac", "task=pointmaze-v1", "env_steps=-5"], "env_steps=-5"),
         (["algo=sac", "task=pointmaze-v1", "num_envs=0"], "num_envs=0"),
         (["algo=sac", "task=pointmaze-v1", "seed=-1"], "seed=-1"),
+        (["algo=sac", "task=pointmaze-v1", "eval.specified=-1"], "eval.specified=-1: must be"),
+        (
+            ["algo=diffusion-ql", "task=pointmaze-v1", "algo.act_candidates=9"],
+            "it is 'algo.explore_candidates' now",
+        ),
         (["algo=sac", "task=pointmaze-v1", "budget=quik"], "Did you mean 'quick'"),
         (["algo=sac", "task=pointmaze-v1", "preset=papr"], "Did you mean 'paper'"),
         (["algo=sac", "task=pointmaze-v1", "device=gpu"], "device='gpu'"),

@@ -9,6 +9,7 @@ import pytest
 import bench.algos
 from bench.configuration import as_dict, resolve, understand
 from bench.errors import UsageError
+from bench.provenance import digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +45,13 @@ def test_budget_preset_and_command_line_win_in_this_order():
 def test_every_preset_of_every_algorithm_composes(preset):
     for run in settings("algo=all", "task=pointmaze,antmaze,gym", f"preset={preset}"):
         assert as_dict(run)["preset"] == preset
+
+
+def test_a_neutral_setting_changes_no_digest():
+    words = ["algo=sac", "task=pointmaze-v1"]
+    changes = [], ["eval.specified=0", "log.every=7"], ["eval.episodes=7"]
+    plain, neutral, other = (digest(settings(*words, *more)[0], []) for more in changes)
+    assert plain == neutral != other
 
 
 def test_a_preset_with_an_unknown_setting_is_refused(monkeypatch, tmp_path):

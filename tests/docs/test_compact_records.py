@@ -12,17 +12,19 @@ from docs.compact_records import main
 
 
 def record(root, task="maze-v1", seed=0, layout=("###",), status="done"):
-    """Write a run of two evaluations of two episodes, whose paths have 3 and 2 points."""
+    """Write a run of two evaluations of two episodes, whose paths have 3 and 2 points, and two more
+    as specified, which no figure draws."""
     place = root / "exp" / task / "alpha" / f"seed={seed}"
     place.mkdir(parents=True)
     rows = [
-        {"env_steps": steps, "protocol": "sampled", "commanded": -1, "episode": episode,
+        {"env_steps": steps, "protocol": protocol, "commanded": -1, "episode": episode,
          "return": 0.0, "length": 2, "success": False, "mode": -1, "mode_name": "failure"}
-        for steps in (10, 20) for episode in (0, 1)
+        for steps, protocol in ((10, "sampled"), (20, "sampled"), (20, "specified"))
+        for episode in (0, 1)
     ]  # fmt: skip
     pd.DataFrame(rows).to_parquet(place / "episodes.parquet")
-    points = np.arange(20, dtype=np.int16).reshape(10, 2)
-    np.savez(place / "paths.npz", points=points, offsets=[0, 3, 5, 8, 10], scale=0.1)
+    points = np.arange(30, dtype=np.int16).reshape(15, 2)
+    np.savez(place / "paths.npz", points=points, offsets=[0, 3, 5, 8, 10, 13, 15], scale=0.1)
     facts = {"algo": "alpha", "task": task, "seed": seed, "experiment": "exp", "status": status,
              "task_info": {"modes": [], "layout": layout}}  # fmt: skip
     (place / "run.json").write_text(json.dumps(facts))
@@ -52,8 +54,8 @@ def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
     assert (tmp_path / "index.html").exists()
     runs = {run.path: run for run in read_runs(tmp_path)}
     for place in (first, second):
-        paths = runs[place].paths(pd.RangeIndex(4))
-        assert [len(path) for path in paths] == [0, 0, 3, 2]
+        paths = runs[place].paths(pd.RangeIndex(6))
+        assert [len(path) for path in paths] == [0, 0, 3, 2, 0, 0]
         assert np.allclose(paths[2], 0.1 * np.arange(10, 16).reshape(3, 2))
         assert runs[place].has_paths("sampled")
     assert not runs[arm].has_paths("sampled")
