@@ -6,7 +6,7 @@ import contextlib
 import json
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -317,19 +317,41 @@ def finished(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["status"] == "done"] if len(frame) else frame
 
 
+def names_apart(runs: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Return what to call the algorithms of runs, so that no two that differ are pooled.
+
+    An algorithm that ran on a task under several presets carries its preset's name wherever it is
+    shown, as in `ddiffpg (suite)`; where several experiments of one preset ran on a task, the
+    experiment's, too.
+
+    Args:
+        runs: task, algorithm, preset (no text where a record has none) and experiment of each.
+    """
+    known = list(runs)
+    presets: dict[tuple[str, str], set[str]] = {}
+    homes: dict[tuple[str, str, Any], set[str]] = {}
+    for task, algo, preset, _ in known:
+        if isinstance(preset, str):
+            presets.setdefault((task, algo), set()).add(preset)
+    tuned = {algo for (_, algo), names in presets.items() if len(names) > 1}
+    for task, algo, preset, experiment in known:
+        own = preset if algo in tuned else None
+        homes.setdefault((task, algo, own), set()).add(experiment)
+    repeated = {algo for (_, algo, _), names in homes.items() if len(names) > 1}
+    found = []
+    for _, algo, preset, experiment in known:
+        parts = [preset] if algo in tuned and isinstance(preset, str) else []
+        parts += [experiment] if algo in repeated else []
+        found.append(f"{algo} ({', '.join(parts)})" if parts else algo)
+    return found
+
+
 def tell_apart(runs: list[RunRecord]) -> list[RunRecord]:
-    """Return runs whose algorithms carry their experiment's name where several would be pooled."""
-    homes: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        homes.setdefault((run.facts["task"], run.facts["algo"]), set())
-        homes[run.facts["task"], run.facts["algo"]].add(run.facts["experiment"])
-    several = {algo for (_, algo), names in homes.items() if len(names) > 1}
-    return [
-        replace(run, facts=run.facts | {"algo": "{algo} ({experiment})".format(**run.facts)})
-        if run.facts["algo"] in several
-        else run
-        for run in runs
-    ]
+    """Return runs whose algorithms are called so that none are pooled (see `names_apart`)."""
+    keys = ("task", "algo", "preset", "experiment")
+    names = names_apart(tuple(run.facts.get(key) for key in keys) for run in runs)
+    return [replace(run, facts=run.facts | {"algo": name})
+            for run, name in zip(runs, names, strict=True)]  # fmt: skip
 
 
 def refusals(frame: pd.DataFrame) -> list[str]:

@@ -26,6 +26,7 @@ COMMON = {  # what every algorithm ran, by heading: folder and task
     "reach": ("quick", "reach"),
     "reach, no bonus": ("no-bonus", "reach"),
 }
+PUBLISHED = ("ddiffpg",)  # whose paper has scores on these tasks: ours are named by their preset
 DRAWN = "pointmaze-v3"  # with every algorithm
 CONTROL_TASKS = {"pendulum": "Pendulum-v1", "hopper": "Hopper-v5"}
 HEAD = (
@@ -78,13 +79,16 @@ def policies() -> pd.DataFrame:
         head: [r for r in done(folder) if r.facts["task"] == task]
         for head, (folder, task) in COMMON.items()
     }
-    classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for rs in runs.values() for r in rs}
+    every = [r.facts for rs in runs.values() for r in rs]
+    classes = {facts["algo"]: facts["algo_info"]["policy"] for facts in every}
+    presets = {facts["algo"]: facts["preset"] for facts in every}
     scores = {head: final_scores(table(rs)) for head, rs in runs.items()}
     bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv").set_index(["algo", "case"])["kept"]
     cases = list(dict.fromkeys(bandit.index.get_level_values("case")))
     rows = []
     for algo, policy in sorted(classes.items()):
-        row = {"algorithm": algo, "policy class": policy}
+        name = f"{algo} ({presets[algo]})" if algo in PUBLISHED else algo
+        row = {"algorithm": name, "policy class": policy}
         row["bandit"] = (
             " / ".join(str(bandit[algo, case]) for case in cases) if algo in bandit else "–"
         )

@@ -173,6 +173,43 @@ def test_experiments_are_not_pooled(tmp_path):
         report.write(tmp_path, tmp_path / "out", experiments=["third"])
 
 
+def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path / "x", seed=seed)
+        edit(make_run(tmp_path / "y", seed=seed), experiment="released", preset="paper")
+        make_run(tmp_path / "x", "beta", seed)
+        make_run(tmp_path / "x", seed=seed, task="other")  # under one preset, but the same name
+    names = {"alpha (suite)", "alpha (paper)", "beta"}
+    runs = tell_apart(read_runs(tmp_path))
+    assert {run.facts["algo"] for run in runs} == names
+    other = {run.facts["algo"] for run in runs if run.facts["task"] == "other"}
+    assert other == {"alpha (suite)"}
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert "not compared" not in page, "two presets are two algorithms"
+    assert set(pd.read_csv(tmp_path / "out" / "table.csv")["algorithm"]) == names
+    assert set(pd.read_csv(tmp_path / "out" / "survival.csv")["algorithm"]) == names
+    data = json.loads(page.rpartition("const data = ")[2].split(";\n")[0])
+    assert set(data["colors"]) == names == {line["algo"] for line in data["lines"]}
+    terminal = report.summary(load_results(tmp_path))
+    assert set(terminal.columns[1].cells) == names and not terminal.caption
+    edit(make_run(tmp_path / "z"), experiment="again")
+    found = {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    assert found == {"alpha (suite, exp)", "alpha (suite, again)", "alpha (paper, released)",
+                     "beta"}  # fmt: skip
+    only = report.write(tmp_path, tmp_path / "out", experiments=["released"]).read_text()
+    assert "alpha (paper)" not in only, "nothing is beside it"
+
+
+def test_a_record_that_names_no_preset_is_none_of_several(tmp_path):
+    make_run(tmp_path)
+    edit(make_run(tmp_path, seed=1), preset=None)
+    assert {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))} == {"alpha"}
+    assert set(report.summary(load_results(tmp_path)).columns[1].cells) == {"alpha"}
+    edit(make_run(tmp_path, seed=2), preset="paper")
+    named = {run.facts["seed"]: run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    assert named == {0: "alpha (suite)", 1: "alpha", 2: "alpha (paper)"}
+
+
 def test_survival_by_hand(tmp_path):
     place = make_run(tmp_path, shares=(1.0, 0.0))
     table = pd.read_parquet(place / "episodes.parquet")
