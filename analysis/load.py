@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from bench.analysis import metrics
+from bench.records import Record
+from bench.storage import CHECKSUMS
 
 LAST = 3  # evaluations whose mean is a run's score
 KEYS = ["experiment", "task", "family", "algo", "seed", "budget", "preset", "status"]
@@ -156,7 +158,8 @@ def arrays(path: Path) -> Iterator[Any]:
 def read_runs(results: str | Path) -> list[RunRecord]:
     """Return all runs below a folder, sorted by place.
 
-    Warns of files that cannot be read, and of copies: a run counts once.
+    Warns of files that are not what was written or cannot be read, and of copies: a run counts
+    once, a damaged one not at all.
     """
 
     def attempt(place: Path) -> RunRecord | str:
@@ -166,7 +169,8 @@ def read_runs(results: str | Path) -> list[RunRecord]:
             return f"skipped {place}: {error}"
 
     with ThreadPoolExecutor(READERS) as pool:
-        tried = list(pool.map(attempt, sorted(Path(results).rglob("run.json"))))
+        marks = (mark for name in ("run.json", CHECKSUMS) for mark in Path(results).rglob(name))
+        tried = list(pool.map(attempt, sorted({mark.with_name("run.json") for mark in marks})))
     for one in tried:
         if isinstance(one, str):
             warnings.warn(one, stacklevel=2)
@@ -197,9 +201,13 @@ def read_run(place: Path) -> RunRecord:
     """Return the run whose run.json this is; what it may lack is filled in.
 
     Raises:
-        ValueError: if it, or its episodes.parquet, is not what its name says.
+        ValueError: if it, or its episodes.parquet, is not what its name says, or any file of the
+            record is not what was written.
         OSError: if it cannot be read.
     """
+    record = Record(place.parent)
+    if not record.locked():  # else a run writes them now; its checkpoint is often thrown away
+        record.sums.verify(but=("checkpoint.pt",))
     facts = json.loads(place.read_text())
     if not isinstance(facts, dict) or not {"algo", "task", "seed"} <= facts.keys():
         raise ValueError("not the record of a run")

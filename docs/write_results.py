@@ -26,7 +26,7 @@ COMMON = {  # what every algorithm ran, by heading: folder and task
     "reach": ("quick", "reach"),
     "reach, no bonus": ("no-bonus", "reach"),
 }
-PUBLISHED = ("ddiffpg",)  # whose paper has scores on these tasks: ours are named by their preset
+PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
 DRAWN = "pointmaze-v3"  # with every algorithm
 CONTROL_TASKS = {"pendulum": "Pendulum-v1", "hopper": "Hopper-v5"}
 HEAD = (

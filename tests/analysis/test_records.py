@@ -1,5 +1,6 @@
 """Which records are read, pooled, compared and refused; the colours they are drawn in."""
 
+import html
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from test_report import make_run
 
+from bench.__main__ import main
 from bench.analysis import (
     catalogue,
     comparison,
@@ -20,6 +22,8 @@ from bench.analysis import (
     tables,
 )
 from bench.analysis.load import load_results, read_runs, refusals, tell_apart
+from bench.records import Record
+from bench.storage import CHECKSUMS, Checksums
 
 
 def edit(place, **facts):
@@ -90,6 +94,56 @@ def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
         assert f"bad-{name}/seed=0/{name}" in page
     assert (tmp_path / "out" / "maze-v1-paths.png").exists()
     assert "alpha" in (tmp_path / "out" / "table.csv").read_text()
+
+
+def vouched(place):
+    """List the checksums of a run's files, as a run does."""
+    sums = Checksums(place)
+    names = {path.name for path in place.iterdir()} - {CHECKSUMS, ".lock"}
+    sums.save({name: [sums.identity(name)] for name in names})
+    return place
+
+
+def flip(path):
+    """Turn over one bit in a file's middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_record_that_is_not_what_was_written_is_named_and_left_out(tmp_path, capsys):
+    places = {name: vouched(make_run(tmp_path, name))
+              for name in ("sound", "flipped", "lost", "unnamed", "thinned", "live")}  # fmt: skip
+    flip(places["flipped"] / "episodes.parquet")
+    (places["lost"] / "paths.npz").unlink()
+    (places["unnamed"] / "run.json").unlink()
+    (places["thinned"] / "checkpoint.pt").write_bytes(b"")
+    vouched(places["thinned"])
+    (places["thinned"] / "checkpoint.pt").unlink()  # as compacting does
+    flip(make_run(tmp_path, "older") / "paths.npz")  # nothing vouches for it
+    with Record(places["live"]).lock():
+        flip(places["live"] / "paths.npz")  # just replaced, its checksum not yet read
+        with pytest.warns(UserWarning, match="skipped") as warned:
+            frame = load_results(tmp_path)
+        assert set(frame["algo"]) == {"sound", "thinned", "live", "older"}
+        lines = sorted(str(one.message) for one in warned)
+        assert len(lines) == 3 and not any("\n" in line for line in lines)
+        for line, (name, file) in zip(
+            lines,
+            [
+                ("flipped", "episodes.parquet is damaged"),
+                ("lost", "paths.npz is missing"),
+                ("unnamed", "run.json is missing"),
+            ],
+            strict=True,
+        ):
+            assert f"/{name}/" in line and file in line
+        assert main(["report", f"results={tmp_path}", f"out={tmp_path / 'out'}"]) == 0
+    error = capsys.readouterr().err
+    page = (tmp_path / "out" / "index.html").read_text()
+    for line in lines:
+        assert error.count(line) == 1 and html.escape(line) in page
+    assert "flipped" not in set(pd.read_csv(tmp_path / "out" / "table.csv")["algorithm"])
 
 
 def test_a_folder_of_damaged_runs_says_so(tmp_path):

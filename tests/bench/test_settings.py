@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,14 @@ def imports(folder):
 def test_imports_flow_one_way(folder, never):
     for path, module in imports(folder):
         assert not any(module == n or module.startswith(n + ".") for n in never), (path, module)
+
+
+def test_records_are_read_without_torch_or_a_simulator():
+    program = "import sys, bench.analysis.report; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          check=True, cwd=ROOT)  # fmt: skip
+    assert "bench.analysis.report" in done.stdout.split()
+    assert not {"torch", "mujoco", "gymnasium"} & set(done.stdout.split())
 
 
 def test_no_task_runner_or_analysis_names_an_algorithm():

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from bench.analysis.load import read_runs
+from bench.storage import Checksums
 from docs.compact_records import main
 
 
-def record(root, task="maze-v1", seed=0, layout=("###",), status="done"):
+def record(root, task="maze-v1", seed=0, layout=("###",), status="done", listed=False):
     """Write a run of two evaluations of two episodes, whose paths have 3 and 2 points, and two more
     as specified, which no figure draws."""
     place = root / "exp" / task / "alpha" / f"seed={seed}"
@@ -33,6 +34,9 @@ def record(root, task="maze-v1", seed=0, layout=("###",), status="done"):
              "norm": {"count": torch.tensor(1e6)}, "num_modes": 3}  # fmt: skip
     torch.save({"algo": "alpha", "state": state}, place / "policy.pt")
     (place / "checkpoint.pt").write_bytes(b"large")
+    if listed:
+        sums = Checksums(place)
+        sums.save({path.name: [sums.identity(path.name)] for path in place.iterdir()})
     return place
 
 
@@ -68,6 +72,20 @@ def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
     once = contents(tmp_path)
     assert main([f"results={tmp_path}"]) == 0
     assert contents(tmp_path) == once
+
+
+def test_what_is_left_is_vouched_for(tmp_path):
+    places = [record(tmp_path, seed=seed, listed=True) for seed in (9, 10)]
+    assert main([f"results={tmp_path}"]) == 0
+    for place, names in zip(places, (["policy.pt"], []), strict=True):
+        Checksums(place).verify()
+        assert set(Checksums(place).read()) == {
+            "run.json", "episodes.parquet", "paths.npz", *names
+        }  # fmt: skip
+    assert {run.path for run in read_runs(tmp_path)} == set(places)
+    (places[0] / "policy.pt").write_bytes(b"other")
+    with pytest.warns(UserWarning, match=r"skipped .*policy\.pt is damaged"):
+        assert [run.path for run in read_runs(tmp_path)] == places[1:]
 
 
 def test_weights_that_half_precision_loses_stay(tmp_path, capsys):
