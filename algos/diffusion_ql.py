@@ -24,14 +24,10 @@ from torch import Tensor
 from bench.api import Spec
 
 from . import register
-from .common.offpolicy import (
-    Batch,
-    DiffusionLearner,
-    DiffusionLearnerConfig,
-    Scalars,
-    best_of,
-    require_counts,
-)
+from .common.candidates import best_of
+from .common.exploration import BehaviourNoise
+from .common.learner import Scalars, require_counts
+from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 
 @dataclass
@@ -66,12 +62,10 @@ class DiffusionQL(DiffusionLearner):
     """Diffusion policy that clones replayed actions and climbs Q."""
 
     acting = ("ema_actor", "target_critic", "norm")
-    std: Tensor
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
         super().__init__(spec, config, device)
-        std = torch.linspace(*config.noise, spec.num_envs, device=device)[:, None]
-        self.register_buffer("std", std)
+        self.noise = BehaviourNoise(config.noise, spec.num_envs).to(device)
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
@@ -80,10 +74,7 @@ class DiffusionQL(DiffusionLearner):
         action = best_of(
             self.policy, self.target_critic, self.norm(obs), count, rng, temperature=1.0
         )
-        if explore:
-            action = action + self.std * torch.randn_like(action, generator=rng)
-            action = self.exploration.replace(action, rng).clamp(-1, 1)
-        return action
+        return self.explore(self.noise(action, rng)) if explore else action
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
         """Return the denoising loss - eta mean Q_i / mean |Q_j|, heads (i, j) at random."""

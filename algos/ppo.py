@@ -24,9 +24,9 @@ from bench.seeding import TRAINING, derive
 
 from . import register
 from .common.exploration import ExplorationConfig, RandomExploration
+from .common.learner import Scalars, require_counts
 from .common.networks import RunningNorm, gradient_step, mlp, require_activation
 from .common.novelty import NovelD, NoveltyConfig
-from .common.offpolicy import Scalars, require_counts
 
 
 @dataclass
