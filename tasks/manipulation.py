@@ -102,9 +102,12 @@ class Manipulation(Task):
         known = path.shape[1] == self.position_dim
         return int(self.goal(path[-1:])[0]) if known else self.nearest(path[-1])
 
-    @abstractmethod
     def nearest(self, tip: np.ndarray) -> int:
-        """Return the goal that the end effector (3,) has probably reached, -1 none."""
+        """Return the goal that the end effector (3,) has probably reached, -1 none.
+
+        Where a scene has things that move, their joints would say; a task with such says it better.
+        """
+        return int(self.goal(tip[None])[0])
 
     def model(self) -> mujoco.MjModel:
         """Return the MuJoCo model."""
