@@ -19,7 +19,7 @@ import torch
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, Task, TaskEnv
+from bench.api import Algorithm, Spec, TakesLabels, Task, TaskEnv
 from bench.configuration import as_dict
 from bench.errors import UsageError
 from bench.evaluation import evaluate, protocols, summarise
@@ -267,6 +267,8 @@ class Run:
             self.recent.append((episode.total_reward, float(bool(episode.success))))
         if step.ended:  # other observations than those that episodes ended with
             check("observation", self.rollout.obs, BOUND, self.env_steps)
+        if isinstance(self.algo, TakesLabels):
+            self.algo.observe_labels(torch.as_tensor(step.labels))
         self.algo.observe(step.transition(self.device))
         scalars = self.algo.update()
         self.updates += bool(scalars)

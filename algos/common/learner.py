@@ -43,6 +43,7 @@ class LearnerConfig:
     batch: int = 512
     updates: int = 1  # gradient steps per vector step
     replay: int = 1_000_000  # transitions
+    success_share: float = 0.0  # of a batch, drawn from successful episodes; 0: uniform replay
     normalize: bool = True  # observations, by running mean and variance
     actor_lr: float = 1e-3
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -59,6 +60,8 @@ class LearnerConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         require_counts(self, "n_step", "batch", "updates", "replay")
+        if not 0 <= self.success_share <= 1:
+            raise ValueError(f"success_share={self.success_share}: valid are numbers in [0, 1]")
 
 
 class Learner(nn.Module, ABC):

@@ -43,6 +43,8 @@ class OffPolicy(Learner):
 
     def __init__(self, spec: Spec, config: Any, device: str | torch.device) -> None:
         super().__init__(spec, config, device)
+        if config.success_share:
+            self.replay.note_successes()
         self.actor = self.make_actor()
         self.critic = TwinCritic(1, spec.obs_dim, spec.act_dim, config.critic)
         self.to(device)
@@ -91,7 +93,10 @@ class OffPolicy(Learner):
             bootstrap_obs (B, O), discount (B,), and the standardised norm_obs and
             norm_bootstrap_obs (B, O).
         """
-        index = self.replay.draw(self.config.batch, self.rng)
+        rows, own = self.config.batch, round(self.config.success_share * self.config.batch)
+        index = self.replay.draw(rows - own, self.rng)
+        if own:
+            index = torch.cat([index, self.replay.draw_successes(own, self.rng)])
         batch = self.replay.rows(index)
         reward, bootstrap_obs, discount = self.replay.n_step(
             index, self.config.n_step, self.config.gamma, self.bonus if self.novelty.coef else None

@@ -75,7 +75,8 @@ class Config(LearnerConfig):
     embedding: int = 5  # dimensions
     mask: float = 0.5  # share of rows that train the policy without embedding
     mask_failures: bool = False  # whether failed episodes do so too
-    success_share: float = 0.5  # of a mode's rows; 0: uniform over its episodes, failed or not
+    success_share: float = 0.5  # of a mode's rows, from its successes; 0: uniform over its
+    # episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
@@ -137,6 +138,7 @@ class DDiffPG(Learner):
         self.optimizers |= {"actor": self.actor_opt, "critic": self.critic_opt}
         self.num_modes = 0
         self.vector_steps = 0
+        self.told = torch.full((spec.num_envs,), -1)  # the task's labels, if a harness shows them
         self.weights: Tensor | None = None  # of the modes' slots, see `Modes`
         self.tubes: Tensor | None = None  # surroundings of the modes' paths, see `Modes`
 
@@ -182,7 +184,7 @@ class DDiffPG(Learner):
         super().observe(step, **stored, **extra)
         ended = self.episodes.append(step._replace(reward=step.reward * self.reward_scale))
         for env in ended.tolist():
-            self.modes.add_episode(env)
+            self.modes.add_episode(env, int(self.told[env]))
         self.vector_steps += 1
         due = self.vector_steps % self.config.modes.every == 0
         if not self.exploration.warming_up and (due or warming_up):
@@ -190,6 +192,10 @@ class DDiffPG(Learner):
         if len(ended):
             self.weights = self.tubes = None
             self.role[ended] = self.draw_roles(len(ended))
+
+    def observe_labels(self, label: Tensor) -> None:
+        """Be told the task's labels (N,) of what ends next; heeded with `modes.labels=task`."""
+        self.told = label
 
     def draw_roles(self, count: int) -> Tensor:
         """Draw what new training episodes follow, (count,): 0 explores, k mode k-1, -1 nothing."""
@@ -400,7 +406,11 @@ class DDiffPG(Learner):
         masked[0] = False  # the exploring embedding is no mode
         embedding = batch["embedding"] * ~masked[..., None]
         condition = self.condition(batch["obs"], embedding).flatten(0, 1)
-        loss = self.actor.loss(target.flatten(0, 1), condition, self.rng).mean()
+        loss = self.actor.loss(target.flatten(0, 1), condition, self.rng)
+        if not config.modes.equal:
+            share = torch.cat([torch.ones(1), self.modes.shares()]).to(self.device)
+            loss = loss * share.repeat_interleave(target.shape[1])
+        loss = loss.mean()
         gradient_step(self.actor_opt, loss, self.actor.parameters(), config.clip)
         return loss.detach()
 
