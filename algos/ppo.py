@@ -83,7 +83,8 @@ class PPO(nn.Module):
         super().__init__()
         self.config = config
         self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty)
+        warmup = config.exploration.warmup
+        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty, warmup)
         self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.actor = mlp([spec.obs_dim, *config.hidden, spec.act_dim], config.activation)
         self.value = mlp([spec.obs_dim, *config.hidden, 1], config.activation)

@@ -86,7 +86,8 @@ class Learner(nn.Module, ABC):
         super().__init__()
         self.spec, self.config, self.device = spec, config, device
         self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty)
+        warmup = config.exploration.warmup
+        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty, warmup)
         self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.replay = Replay(spec, config.replay, device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"novelty": self.novelty.optimizer}

@@ -295,7 +295,7 @@ def test_without_equal_shares_modes_count_as_often_as_they_succeed():
 
 
 def test_the_bonus_by_hand(monkeypatch):
-    novelty = NovelD(1, 0, NoveltyConfig(coef=0.5, alpha=0.5, normalize=False))
+    novelty = NovelD(1, 0, NoveltyConfig(coef=0.5, alpha=0.5, normalize=False), warmup=60)
     monkeypatch.setattr(novelty, "novelty", lambda obs, position: obs[..., 0])
     states = torch.tensor([[[2.0], [4.0], [1.0]], [[3.0], [1.0], [1.0]]])  # left, entered
     bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
@@ -304,6 +304,8 @@ def test_the_bonus_by_hand(monkeypatch):
     bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
     assert bonus.mean() == pytest.approx(0.5) and float(novelty.mean) == pytest.approx(2.5 / 3)
     novelty.config.anneal = 100
+    novelty.observe(torch.zeros(60, 0))
+    assert novelty.bonus(states, torch.zeros(2, 3, 0)).mean() == pytest.approx(0.5), "warm-up"
     novelty.observe(torch.zeros(75, 0))
     assert novelty.bonus(states, torch.zeros(2, 3, 0)).mean() == pytest.approx(0.25 * 0.5)
     novelty.observe(torch.zeros(50, 0))
