@@ -11,7 +11,8 @@ choices (`preset=paper` has the code's):
     action is predicted (`actor.predict`).
  4. The average moves at every step from the first, instead of every fifth from the thousandth.
  5. No "max backup", no decay of the learning rate.
- 6. `act_candidates`: 1 is one plain sample; the code resamples one of 50 by softmax(Q).
+ 6. One plain sample acts; the code resamples one of 50 by softmax(Q): in training that is
+    `explore_candidates`, in evaluation the protocol `specified`, with `preset=paper` too.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from .common.exploration import BehaviourNoise
 from .common.learner import Scalars, require_counts
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
+SPECIFIED = 50  # candidates of the code
+
 
 @dataclass
 class Config(DiffusionLearnerConfig):
     """Settings of Diffusion-QL."""
 
     eta: float = 1.0  # weight of the normalised Q-value; 0 clones the replay
-    act_candidates: int = 1  # actions drawn per step, one of which is kept by softmax(Q)
+    explore_candidates: int = 1  # actions drawn per step of training: softmax(Q) keeps one
     noise: tuple[float, float] = (0.0, 0.0)  # std of behaviour noise, first to last environment
 
     def __post_init__(self) -> None:
@@ -45,7 +48,7 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "act_candidates")
+        require_counts(self, "explore_candidates")
         if self.eta < 0:
             raise ValueError(f"eta={self.eta}: valid are numbers from 0")
 
@@ -53,6 +56,7 @@ class Config(DiffusionLearnerConfig):
 @register(
     "diffusion-ql",
     config=Config,
+    renamed={"act_candidates": "explore_candidates"},
     policy="diffusion, Q-gradient through the chain",
     data="off-policy",
     commanded="no",
@@ -70,11 +74,20 @@ class DiffusionQL(DiffusionLearner):
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
         """Sample the policy, with noise if it explores."""
-        rng, count = self.rng if explore else None, self.config.act_candidates
-        action = best_of(
-            self.policy, self.target_critic, self.norm(obs), count, rng, temperature=1.0
-        )
-        return self.explore(self.noise(action, rng)) if explore else action
+        if not explore:
+            return self.policy.sample(self.norm(obs))
+        action = self.resample(obs, self.config.explore_candidates, self.rng)
+        return self.explore(self.noise(action, self.rng))
+
+    @torch.no_grad()
+    def act_as_specified(self, obs: Tensor) -> Tensor:
+        """Keep one of 50 samples by softmax(Q), as the code does wherever it acts."""
+        return self.resample(obs, SPECIFIED)
+
+    def resample(self, obs: Tensor, count: int, rng: torch.Generator | None = None) -> Tensor:
+        """Draw so many actions per state and keep one by softmax(Q), (B, O) to (B, A)."""
+        norm_obs = self.norm(obs)
+        return best_of(self.policy, self.target_critic, norm_obs, count, rng, temperature=1.0)
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
         """Return the denoising loss - eta mean Q_i / mean |Q_j|, heads (i, j) at random."""

@@ -9,7 +9,8 @@ imitates the improved ones. Differences from the authors' code, settings where t
  3. Only a termination stops bootstrapping; the code stores time limits as terminations.
  4. The actor predicts the clean action in five steps, and an average of it acts, explores with
     `noise` and gives the next actions, as in DDiffPG, of which this is the part without modes.
- 5. Evaluation samples the whole chain; the code's keeps only the first noise.
+ 5. Evaluation samples the whole chain; the code's keeps only the first noise: that is the protocol
+    `specified`.
  6. `ascent_clip` bounds the gradient of the whole batch, as in the code; off, as Adam's step does
     not depend on its size.
 """
@@ -72,6 +73,11 @@ class DIPO(DiffusionLearner):
         rng = self.rng if explore else None
         action = self.policy.sample(self.norm(obs), rng)
         return self.explore(self.noise(action, rng)) if explore else action
+
+    @torch.no_grad()
+    def act_as_specified(self, obs: Tensor) -> Tensor:
+        """Denoise without further noise, as the code does in evaluation."""
+        return self.policy.sample(self.norm(obs), renoise=False)
 
     def observe(self, step: Transition, **extra: Tensor) -> None:
         """Remember a vector step; the executed action is the first of the improved ones."""

@@ -8,7 +8,8 @@ advantages (Schulman et al. 2016, arXiv 1506.02438). Differences from the paper:
     learned during the warm-up; rows acted at random are left out of the loss.
  3. Observations are standardised, by statistics that move only between rollouts.
  4. Actor and value function are separate networks; there is no clipping of the value function.
- 5. `act` samples in evaluation too, as for every stochastic policy of the comparison.
+ 5. `act` samples in evaluation too, as for every stochastic policy of the comparison; the mean, by
+    which PPO is commonly evaluated, is the protocol `specified`.
 """
 
 from __future__ import annotations
@@ -110,6 +111,11 @@ class PPO(nn.Module):
             self.drawn = action
             action = self.exploration.replace(action, rng)
         return action.clamp(-1, 1)
+
+    @torch.no_grad()
+    def act_as_specified(self, obs: Tensor) -> Tensor:
+        """Return the mean, cut to the box."""
+        return self.actor(self.norm(obs)).clamp(-1, 1)
 
     @torch.no_grad()
     def observe(self, step: Transition) -> None:

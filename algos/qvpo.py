@@ -11,7 +11,8 @@ code, settings where they are choices (`preset=paper` has the code's):
     row take nearly all of the time. The suite's preset predicts the noise, as the code does: an
     untrained prediction of the clean action hardly varies, and leaves nothing to choose from.
  4. An average of the actor acts (`ema`).
- 5. `act_candidates`: evaluation takes one plain sample; the code takes the best of 32.
+ 5. Evaluation takes one plain sample (`act_candidates`); the code takes the best of 32: that is the
+    protocol `specified`, with `preset=paper` too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from . import register
 from .common.candidates import best_of, candidate_values, candidates
 from .common.learner import Scalars, require_counts
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
+
+SPECIFIED = 32  # candidates of the code's evaluation
 
 
 @dataclass
@@ -75,6 +78,11 @@ class QVPO(DiffusionLearner):
         count = config.explore_candidates if explore else config.act_candidates
         action = best_of(self.policy, self.target_critic, self.norm(obs), count, rng)
         return self.explore(action) if explore else action
+
+    @torch.no_grad()
+    def act_as_specified(self, obs: Tensor) -> Tensor:
+        """Keep the best of 32 samples, as the code does in evaluation."""
+        return best_of(self.policy, self.target_critic, self.norm(obs), SPECIFIED)
 
     def next_action(self, norm_obs: Tensor) -> Tensor:
         """Return the best of some samples of the averaged actor, (B, A)."""

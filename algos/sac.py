@@ -7,7 +7,8 @@ A squashed diagonal Gaussian with automatic temperature. Differences from the pa
     mazes, Ball et al. 2023, arXiv 2302.02948).
  2. The novelty bonus and random exploration that the comparison gives to every algorithm.
  3. `n_step` returns, as the algorithms it is compared with have; 1 is the paper's.
- 4. `act` samples in evaluation too, as for every stochastic policy of the comparison.
+ 4. `act` samples in evaluation too, as for every stochastic policy of the comparison; the paper's
+    mean is the protocol `specified`.
 """
 
 from __future__ import annotations
@@ -85,8 +86,13 @@ class SAC(OffPolicy):
         if explore:
             return self.explore(self.policy(self.norm(obs), self.rng)[0])
         if self.config.deterministic:
-            return self.actor(self.norm(obs)).chunk(2, dim=-1)[0].tanh()
+            return self.act_as_specified(obs)
         return self.policy(self.norm(obs))[0]
+
+    @torch.no_grad()
+    def act_as_specified(self, obs: Tensor) -> Tensor:
+        """Return the squashed mean, by which the paper evaluates."""
+        return self.actor(self.norm(obs)).chunk(2, dim=-1)[0].tanh()
 
     def policy(self, norm_obs: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return reparameterised actions (B, A) and their log-densities (B,)."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from bench.analysis import metrics
+from bench.records import Record
+from bench.storage import CHECKSUMS
 
 LAST = 3  # evaluations whose mean is a run's score
 KEYS = ["experiment", "task", "family", "algo", "seed", "budget", "preset", "status"]
@@ -33,11 +35,14 @@ class RunRecord:
     Attributes:
         facts: run.json.
         episodes: episodes.parquet, one row per evaluation episode.
+        headings: headings.npz, by env steps: how many actions head which way, (B, D) (see
+            `metrics.Evaluations`).
     """
 
     path: Path
     facts: dict[str, Any]
     episodes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    headings: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def modes(self) -> list[str]:
@@ -79,7 +84,19 @@ class RunRecord:
         return metrics.Evaluations(
             group, mode, own["success"].eq(True).to_numpy(), own["return"].to_numpy(float),
             own["length"].to_numpy(float), own["commanded"].to_numpy(), len(self.modes), detours,
+            self.headed(group),
         )  # fmt: skip
+
+    def headed(self, group: np.ndarray) -> np.ndarray | None:
+        """Return the headings of G evaluations, (G, B, D): of those by sampling; None without."""
+        if not self.headings:
+            return None
+        first = self.episodes.iloc[np.unique(group, return_index=True)[1]]
+        none = np.full_like(next(iter(self.headings.values())), -1)
+        return np.stack([
+            self.headings.get(steps, none) if protocol == "sampled" else none
+            for steps, protocol in zip(first["env_steps"], first["protocol"], strict=True)
+        ])  # fmt: skip
 
     def last(self, protocol: str) -> pd.DataFrame:
         """Return the episodes of the last evaluation by a protocol."""
@@ -141,7 +158,8 @@ def arrays(path: Path) -> Iterator[Any]:
 def read_runs(results: str | Path) -> list[RunRecord]:
     """Return all runs below a folder, sorted by place.
 
-    Warns of files that cannot be read, and of copies: a run counts once.
+    Warns of files that are not what was written or cannot be read, and of copies: a run counts
+    once, a damaged one not at all.
     """
 
     def attempt(place: Path) -> RunRecord | str:
@@ -151,7 +169,8 @@ def read_runs(results: str | Path) -> list[RunRecord]:
             return f"skipped {place}: {error}"
 
     with ThreadPoolExecutor(READERS) as pool:
-        tried = list(pool.map(attempt, sorted(Path(results).rglob("run.json"))))
+        marks = (mark for name in ("run.json", CHECKSUMS) for mark in Path(results).rglob(name))
+        tried = list(pool.map(attempt, sorted({mark.with_name("run.json") for mark in marks})))
     for one in tried:
         if isinstance(one, str):
             warnings.warn(one, stacklevel=2)
@@ -182,9 +201,13 @@ def read_run(place: Path) -> RunRecord:
     """Return the run whose run.json this is; what it may lack is filled in.
 
     Raises:
-        ValueError: if it, or its episodes.parquet, is not what its name says.
+        ValueError: if it, or its episodes.parquet, is not what its name says, or any file of the
+            record is not what was written.
         OSError: if it cannot be read.
     """
+    record = Record(place.parent)
+    if not record.locked():  # else a run writes them now; its checkpoint is often thrown away
+        record.sums.verify(but=("checkpoint.pt",))
     facts = json.loads(place.read_text())
     if not isinstance(facts, dict) or not {"algo", "task", "seed"} <= facts.keys():
         raise ValueError("not the record of a run")
@@ -207,7 +230,22 @@ def read_run(place: Path) -> RunRecord:
     labels, top = episodes["mode"].to_numpy(), len(facts["task_info"].get("modes", []))
     if len(labels) and top and (labels.min() < -1 or labels.max() > top):
         raise ValueError(f"{table.name} has labels outside -1..{top}")
-    return RunRecord(place.parent, facts, episodes)
+    return RunRecord(place.parent, facts, episodes, read_headings(place.with_name("headings.npz")))
+
+
+def read_headings(place: Path) -> dict[int, np.ndarray]:
+    """Return the counts (B, D) of headings by env steps; older records have none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    if not place.exists():
+        return {}
+    with arrays(place) as stored:
+        steps, counts = stored["env_steps"], stored["counts"]
+    if counts.ndim != 3 or steps.shape != counts.shape[:1]:
+        raise ValueError(f"{place.name} has counts {counts.shape} of evaluations {steps.shape}")
+    return dict(zip(steps.tolist(), counts, strict=True))
 
 
 def load_results(results: str | Path) -> pd.DataFrame:
@@ -287,19 +325,41 @@ def finished(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["status"] == "done"] if len(frame) else frame
 
 
+def names_apart(runs: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Return what to call the algorithms of runs, so that no two that differ are pooled.
+
+    An algorithm that ran on a task under several presets carries its preset's name wherever it is
+    shown, as in `ddiffpg (suite)`; where several experiments of one preset ran on a task, the
+    experiment's, too.
+
+    Args:
+        runs: task, algorithm, preset (no text where a record has none) and experiment of each.
+    """
+    known = list(runs)
+    presets: dict[tuple[str, str], set[str]] = {}
+    homes: dict[tuple[str, str, Any], set[str]] = {}
+    for task, algo, preset, _ in known:
+        if isinstance(preset, str):
+            presets.setdefault((task, algo), set()).add(preset)
+    tuned = {algo for (_, algo), names in presets.items() if len(names) > 1}
+    for task, algo, preset, experiment in known:
+        own = preset if algo in tuned else None
+        homes.setdefault((task, algo, own), set()).add(experiment)
+    repeated = {algo for (_, algo, _), names in homes.items() if len(names) > 1}
+    found = []
+    for _, algo, preset, experiment in known:
+        parts = [preset] if algo in tuned and isinstance(preset, str) else []
+        parts += [experiment] if algo in repeated else []
+        found.append(f"{algo} ({', '.join(parts)})" if parts else algo)
+    return found
+
+
 def tell_apart(runs: list[RunRecord]) -> list[RunRecord]:
-    """Return runs whose algorithms carry their experiment's name where several would be pooled."""
-    homes: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        homes.setdefault((run.facts["task"], run.facts["algo"]), set())
-        homes[run.facts["task"], run.facts["algo"]].add(run.facts["experiment"])
-    several = {algo for (_, algo), names in homes.items() if len(names) > 1}
-    return [
-        replace(run, facts=run.facts | {"algo": "{algo} ({experiment})".format(**run.facts)})
-        if run.facts["algo"] in several
-        else run
-        for run in runs
-    ]
+    """Return runs whose algorithms are called so that none are pooled (see `names_apart`)."""
+    keys = ("task", "algo", "preset", "experiment")
+    names = names_apart(tuple(run.facts.get(key) for key in keys) for run in runs)
+    return [replace(run, facts=run.facts | {"algo": name})
+            for run, name in zip(runs, names, strict=True)]  # fmt: skip
 
 
 def refusals(frame: pd.DataFrame) -> list[str]:

@@ -29,6 +29,8 @@ class Evaluations:
         num_modes: K.
         detours: (E,) path length over the shortest route of the path's own mode, NaN where
             unknown.
+        headings: (G, B, D) how many sampled actions head in each of D directions at B branch
+            states, below 0 where there is no such direction or nothing was recorded; or None.
     """
 
     group: np.ndarray
@@ -39,6 +41,7 @@ class Evaluations:
     commanded: np.ndarray
     num_modes: int
     detours: np.ndarray
+    headings: np.ndarray | None = None
 
     @cached_property
     def episodes(self) -> np.ndarray:
@@ -200,6 +203,25 @@ def detour(e: Evaluations) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def branch_entropy(e: Evaluations) -> np.ndarray:
+    """Return how evenly sampled actions choose between the directions in which modes part.
+
+    At the branch states of a maze: its start and the cells from which two named modes part. Each
+    heading counts for the nearest of the D directions in which modes go on from there
+    (`bench.probes.headings`), and the entropy of the counts is a share of log D, corrected as all
+    others; the mean over branch states is returned. D is of directions, not of modes, several of
+    which may set out alike: so an even choice is 1. It cannot tell one broad heading between two
+    directions from a choice of either. An agent is asked at rest, wherever its own paths lead: a
+    policy that never comes to a branch state is judged there, too. NaN where an action has no
+    heading (ants) or none was recorded.
+    """
+    if e.headings is None:
+        return np.full(len(e.episodes), np.nan)
+    ways = (e.headings >= 0).sum(axis=-1)  # (G, B)
+    share = entropy(np.maximum(e.headings, 0)) / np.log(np.maximum(ways, 2))
+    return np.where(ways > 1, share, np.nan).mean(axis=-1)
+
+
 @dataclass(frozen=True)
 class Metric:
     """One number of an evaluation.
@@ -211,6 +233,7 @@ class Metric:
         commanded: whether it judges obedience, and so is defined where modes were commanded.
         modes: whether it needs a task with modes.
         more_is_better: whether a larger value is better.
+        probed: whether it is of probes instead of episodes, and so defined where these are.
     """
 
     label: str
@@ -219,6 +242,7 @@ class Metric:
     commanded: bool = False
     modes: bool = True
     more_is_better: bool = True
+    probed: bool = False
 
     @property
     def title(self) -> str:
@@ -228,7 +252,7 @@ class Metric:
     @property
     def nothing(self) -> float:
         """Its value where nothing is solved; NaN where that leaves it undefined."""
-        solves = self.modes and self.more_is_better
+        solves = self.modes and self.more_is_better and not self.probed
         return 0.0 if solves else float("nan")
 
 
@@ -249,6 +273,7 @@ METRICS: dict[str, Metric] = {
     "command_success": Metric("command success", lambda e: e.mean(e.success), commanded=True),
     "reachable_modes": Metric("reachable modes", reachable_modes, (0, None), commanded=True),
     "detour": Metric("detour", detour, (0, None), more_is_better=False),
+    "branch_entropy": Metric("branch entropy", branch_entropy, probed=True),
     "return": Metric("return", lambda e: e.mean(e.returns), None, modes=False),
     "length": Metric("episode length", lambda e: e.mean(e.lengths), (0, None), modes=False,
                      more_is_better=False),

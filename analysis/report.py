@@ -27,6 +27,7 @@ from bench.analysis.load import (
     final_scores,
     finished,
     floors,
+    names_apart,
     read_runs,
     refusals,
     tell_apart,
@@ -284,13 +285,12 @@ def summary(frame: pd.DataFrame) -> Table:
     )
     if frame.empty:
         return shown
+    keys = ("task", "algo", "preset", "experiment")
+    frame = frame.assign(algo=names_apart(zip(*(frame[key] for key in keys), strict=True)))
     blocked = {line.split(":")[0] for line in refusals(frame)}
     if blocked:
         shown.caption = f"not compared: {', '.join(sorted(blocked))}; the page says why"
-    homes = frame.groupby(["task", "algo"])["experiment"].transform("nunique")
-    several = frame["algo"].isin(frame.loc[homes > 1, "algo"])
-    named = frame["algo"].where(~several, frame["algo"] + " (" + frame["experiment"] + ")")
-    result = tables.result_table(frame.assign(algo=named)[~frame["task"].isin(blocked)])
+    result = tables.result_table(frame[~frame["task"].isin(blocked)])
     if result.empty:
         return shown
     metrics = ("success", "mode_coverage", "effective_modes", "command_coverage")

@@ -26,6 +26,8 @@ SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
     "algo.act_candidates": "candidates in evaluation",
 }
 
+AS_SPECIFIED = ("success", "solved_modes")  # shown beside what is sampled, where a source says how
+
 SPECIAL = {mark: f"\\{mark}" for mark in "_%&#${}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     ">": "$>$", "<": "$<$", "–": "--",
@@ -36,12 +38,16 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per task, algorithm and protocol; cells are `mean [low, high]`.
 
     With one seed there is no interval: the cell says `1 seed` in its place. Only finished runs
-    have a score, and a metric that none of them defines has no column.
+    have a score, and a metric that none of them defines has no column. What the protocol
+    `specified` gives stands beside what is sampled, in columns of its own, `–` for algorithms whose
+    source acts by a plain sample too.
     """
     done = finished(frame)
     if done.empty:
         return pd.DataFrame()
     scores = final_scores(done)
+    apart = scores["protocol"] == "specified"
+    specified, scores = scores[apart], scores[~apart]
     defined = {name: metric.label for name, metric in METRICS.items() if scores[name].notna().any()}
     rng = np.random.default_rng(0)
     rows = []
@@ -49,6 +55,10 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
         row = {"task": task, "algorithm": algo, "protocol": protocol}
         for name, label in defined.items():
             row[label] = cell(part[name].dropna().to_numpy(), rng)
+        own = specified[(specified["task"] == task) & (specified["algo"] == algo)]
+        for name in (name for name in AS_SPECIFIED if specified[name].notna().any()):
+            beside = cell(own[name].dropna().to_numpy(), rng) or "–"
+            row[f"{METRICS[name].label}, as specified"] = beside if protocol == "sampled" else ""
         row |= {
             "modes": f"{part['num_modes'].iloc[0]:.0f}",
             "seeds": str(len(part)),

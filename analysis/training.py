@@ -30,7 +30,7 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     drawn = new_figure(10, 2.5)
     colors = algo_colors(sorted(frame["algo"].unique()))
     rng = np.random.default_rng(0)
-    shown = frame[frame["protocol"] != "random-start"]
+    shown = frame[frame["protocol"].isin(SHARE)]
     for axes, metric in zip(drawn.subplots(1, len(CURVES)), CURVES, strict=True):
         for (algo, protocol), part in by_two(shown, "algo", "protocol"):
             wide = part.pivot_table(

@@ -72,8 +72,8 @@ class Algorithm(Protocol):
     in this order and for every method; when to learn, how often and from which memory is the
     algorithm's business. Built as `Class(spec, config, device)`.
 
-    What else an algorithm may offer is in the protocols below: `StoresPolicy`, `HasValues`,
-    `HasClusters`, `TakesLabels`.
+    What else an algorithm may offer is in the protocols below: `StoresPolicy`, `ActsAsSpecified`,
+    `HasValues`, `HasClusters`, `TakesLabels`.
     """
 
     num_modes: int  # M, how many modes `act` can be commanded to follow now; 0 if it takes none
@@ -116,11 +116,27 @@ class StoresPolicy(Protocol):
     """An algorithm that stores less than all of its state for acting alone."""
 
     def policy_state_dict(self) -> dict[str, Any]:
-        """Return the part of the state that `act(explore=False)` needs."""
+        """Return the part of the state that acting without exploration needs."""
         ...
 
     def load_policy_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `policy_state_dict` returned."""
+        ...
+
+
+@runtime_checkable
+class ActsAsSpecified(Protocol):
+    """An algorithm whose source acts in evaluation otherwise than by one plain sample per step.
+
+    It is also evaluated so, by a protocol of its own, `specified`, which is shown beside the others
+    and mixed with none of them: a mean or the best of N hides modes that a policy has.
+    """
+
+    def act_as_specified(self, obs: Tensor) -> Tensor:
+        """Choose an action for every row as the source does in evaluation, (N, O) to (N, A).
+
+        Draws are from torch's own generator, as those of `act(explore=False)`; nothing is changed.
+        """
         ...
 
 
@@ -156,6 +172,18 @@ class TakesLabels(Protocol):
         ...
 
 
+class Branch(NamedTuple):
+    """A place at which ways of succeeding part.
+
+    Attributes:
+        point: (x, y) in m.
+        directions: D unit vectors (x, y), at least two, in which the ways go on.
+    """
+
+    point: tuple[float, float]
+    directions: tuple[tuple[float, float], ...]
+
+
 class Task(Protocol):
     """A control problem with a known, finite set of named modes: ways of succeeding.
 
@@ -180,6 +208,18 @@ class Task(Protocol):
     def variants(self) -> Mapping[str, tuple[str, ...]]:
         """Layouts with obstacles that training never sees, by name (see `replan`)."""
         return {}
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Where named modes part; none where a task has no such places."""
+        return ()
+
+    def heading(self, action: np.ndarray) -> np.ndarray | None:
+        """Return in which directions actions move an agent at rest, (n, A) to (n, 2) in the plane.
+
+        Directions of any length; None where an action has none, as torques of legs have not.
+        """
+        return None
 
     def label(self, path: np.ndarray) -> int:
         """Label an episode, as a pure function of its positions.

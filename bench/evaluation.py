@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.api import Algorithm, Task
+from bench.api import ActsAsSpecified, Algorithm, Task
 from bench.finite import ACTION_BOUND, check
 from bench.found import MIN_COUNT, MIN_SHARE
 from bench.rollout import Episode, play_episodes
@@ -27,24 +27,30 @@ class Protocol:
     """One way of asking a policy for episodes.
 
     Attributes:
-        name: sampled | commanded | random-start.
+        name: sampled | commanded | random-start | specified.
         commands: (E,) commanded mode of each episode, or FREE.
         training: whether episodes start where training starts.
+        specified: whether the policy acts as its source does in evaluation (`ActsAsSpecified`).
     """
 
     name: str
     commands: np.ndarray
     training: bool = False
+    specified: bool = False
 
 
-def protocols(task: Task, num_modes: int, episodes: int) -> Iterator[Protocol]:
-    """Yield the protocols that fit the task and the policy."""
+def protocols(
+    task: Task, algo: Algorithm, episodes: int, specified: bool = True
+) -> Iterator[Protocol]:
+    """Yield the protocols that fit the task and the policy; `specified` only if wanted."""
     free = np.full(episodes, FREE)
     yield Protocol("sampled", free)
-    if num_modes:
-        yield commanded(range(num_modes), max(MIN_PER_MODE, episodes // num_modes))
+    if algo.num_modes:
+        yield commanded(range(algo.num_modes), max(MIN_PER_MODE, episodes // algo.num_modes))
     if task.random_start:
         yield Protocol("random-start", free, training=True)
+    if specified and isinstance(algo, ActsAsSpecified):
+        yield Protocol("specified", free, specified=True)
 
 
 def commanded(modes: range | list[int], episodes: int) -> Protocol:
@@ -68,7 +74,7 @@ def evaluate(
     Args:
         algo: whose `act` is asked.
         task: that builds the environments.
-        protocol: what is commanded and where episodes start.
+        protocol: what is commanded, where episodes start and how the policy acts.
         seed: of the run.
         env_steps: at which the run is, so that every evaluation has seeds of its own.
         threads: of the physics.
@@ -104,9 +110,8 @@ def evaluate(
                 wave_seed = derive(seed, EVALUATION, env_steps, *protocol.name.encode(), start)
                 torch.manual_seed(wave_seed)
                 steps = 0
-                played = play_episodes(
-                    env, Actor(algo, commands, device, bounded), wave_seed, len(commands)
-                )
+                actor = Actor(algo, commands, device, bounded, protocol.specified)
+                played = play_episodes(env, actor, wave_seed, len(commands))
                 fixed = {"env_steps": env_steps, "protocol": protocol.name, "seed": wave_seed}
                 for slot, episode in enumerate(played):
                     numbers = {"episode": start + slot, "commanded": int(commands[slot])}
@@ -133,6 +138,7 @@ class Actor:
         commands: (E,) mode of each slot; all FREE, or none.
         device: of the algorithm.
         tick: called before every action; may raise to stop.
+        specified: whether it acts as its source does in evaluation, which takes no commands.
     """
 
     def __init__(
@@ -141,19 +147,27 @@ class Actor:
         commands: np.ndarray,
         device: str,
         tick: Callable[[], None] = lambda: None,
+        specified: bool = False,
     ) -> None:
         self.algo, self.commands, self.device, self.tick = algo, commands, device, tick
+        self.specified = specified
 
     def __call__(self, obs: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Return actions (n, A) for observations (n, O) of slots (n,)."""
         self.tick()
         rows = torch.as_tensor(obs, dtype=torch.float32, device=self.device)
-        commands = self.commands[slots]
-        free = commands[0] == FREE
-        mode = None if free else torch.as_tensor(commands, dtype=torch.int64, device=self.device)
-        action = self.algo.act(rows, explore=False, mode=mode).cpu().numpy()
+        action = self.choose(rows, self.commands[slots]).cpu().numpy()
         check("an evaluation's action", action, ACTION_BOUND)
         return action
+
+    def choose(self, obs: torch.Tensor, commands: np.ndarray) -> torch.Tensor:
+        """Return the policy's actions (n, A) in states (n, O) under commands (n,)."""
+        if self.specified:
+            assert isinstance(self.algo, ActsAsSpecified)
+            return self.algo.act_as_specified(obs)
+        free = commands[0] == FREE
+        mode = None if free else torch.as_tensor(commands, dtype=torch.int64, device=self.device)
+        return self.algo.act(obs, explore=False, mode=mode)
 
 
 def row(task: Task, episode: Episode) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import yaml
 
 import bench
 from bench.configuration import as_dict
-from bench.settings import NEUTRAL, Settings
+from bench.settings import Settings, binding
 
 
 def digest(settings: Settings, computed: list[dict[str, Any]]) -> str:
@@ -29,7 +29,7 @@ def digest(settings: Settings, computed: list[dict[str, Any]]) -> str:
         settings: of the run.
         computed: `device` (cpu or cuda) and `torch_threads` of each part.
     """
-    kept = {k: v for k, v in as_dict(settings).items() if k not in NEUTRAL}
+    kept = binding(as_dict(settings))
     kept["computed"] = computed
     return hashlib.sha256(yaml.safe_dump(kept).encode()).hexdigest()[:12]
 

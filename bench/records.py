@@ -194,6 +194,20 @@ class Record:
         with self.sums.write(name) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
+    def add_arrays(self, name: str, env_steps: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add one evaluation's arrays to a compressed .npz file, each along a new first axis.
+
+        `env_steps` (G,) says of which evaluations they are. What a run recorded after the
+        checkpoint that it went on from is dropped.
+        """
+        known: dict[str, np.ndarray] = {}
+        if (self.path / name).exists():
+            with np.load(self.path / name) as stored:
+                known = {key: stored[key][stored["env_steps"] < env_steps] for key in stored}
+        new = {"env_steps": np.array(env_steps), **arrays}
+        added = {key: [*known.get(key, ()), value] for key, value in new.items()}
+        self.write_arrays(name, **{key: np.stack(values) for key, values in added.items()})
+
     def has_data(self) -> bool:
         """Return whether a run has left anything here."""
         return any((self.path / name).exists() for name in ("run.json", *DATA))

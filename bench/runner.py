@@ -26,11 +26,11 @@ from bench.evaluation import evaluate, protocols, summarise
 from bench.finite import ACTION_BOUND, BOUND, NotFinite, Scalars, check, non_finite, parameters
 from bench.loggers import Loggers
 from bench.policy import policy_state
-from bench.probes import cluster_tree, value_maps
+from bench.probes import cluster_tree, headings, value_maps
 from bench.provenance import digest, git_revision, hardware, now, versions
 from bench.records import EpisodeLog, Record
 from bench.rollout import Rollout
-from bench.seeding import ALGORITHM, TRAINING, derive
+from bench.seeding import ALGORITHM, EVALUATION, TRAINING, derive
 from bench.settings import Settings, cores, resolve_device
 from bench.standing import run_dir
 from bench.storage import load_state, pack
@@ -307,7 +307,8 @@ class Run:
         rows: list[dict[str, Any]] = []
         paths: list[np.ndarray] = []
         scores: dict[str, float] = {}
-        for protocol in protocols(self.task, self.algo.num_modes, self.settings.eval.episodes):
+        wanted = self.evaluations_left() < self.settings.eval.specified
+        for protocol in protocols(self.task, self.algo, self.settings.eval.episodes, wanted):
             played, walked = evaluate(
                 self.algo, self.task, protocol, seed=self.settings.seed, env_steps=self.env_steps,
                 threads=self.threads, device=self.device, tick=self.tick,
@@ -322,6 +323,8 @@ class Run:
             scores |= {f"eval/{protocol.name}/{key}": value for key, value in found.items()}
         returns = np.array([row["return"] for row in rows])
         check("an evaluation's return", returns, BOUND, self.env_steps)
+        seed = derive(self.settings.seed, EVALUATION, self.env_steps, *b"headings")
+        headed = headings(self.algo, self.task, self.env, self.device, seed)
         self.saving = True
         self.episodes.add(rows, paths)
         self.loggers.log(scores, self.env_steps)
@@ -333,9 +336,18 @@ class Run:
         ):
             if arrays:
                 self.record.write_arrays(name, env_steps=np.array(self.env_steps), **arrays)
+        if headed:
+            self.record.add_arrays("headings.npz", self.env_steps, headed)
         self.seconds["eval"] += time.perf_counter() - start
         self.write_facts()
         self.saving = False
+
+    def evaluations_left(self) -> int:
+        """Return how many evaluations follow the one that is due."""
+        total, every = self.settings.env_steps, self.settings.eval.every
+        if self.env_steps >= total:
+            return 0
+        return -(-total // every) - self.env_steps // every
 
     def add_facts(self) -> None:
         """Bring the facts up to date."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bench.errors import UsageError
 
 MAX_THREADS = 8  # networks this small gain nothing from more
 LOGGERS = ("tensorboard", "wandb")
-NEUTRAL = (  # settings that cannot change what is recorded; a run may continue with others
+NEUTRAL = (  # settings that change nothing else that is recorded; a run may continue with others
     "results",
     "experiment",
     "logger",
@@ -23,6 +24,7 @@ NEUTRAL = (  # settings that cannot change what is recorded; a run may continue 
     "threads",
     "checkpoint",
     "log",
+    "eval.specified",
 )
 
 
@@ -40,6 +42,8 @@ class Evaluation:
 
     every: int = MISSING  # env steps; the end of the run is always evaluated
     episodes: int = 100  # fresh episodes per protocol
+    specified: int = 3  # of the last evaluations, as many as a score is the mean of, in which the
+    # policy also acts as its source does: the best of 50 takes six times as long as one sample
 
 
 @dataclass
@@ -81,6 +85,14 @@ class Settings:
     task: Any = MISSING
 
 
+def binding(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings as nested mappings without the neutral ones."""
+    return {
+        key: binding(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in values.items() if f"{prefix}{key}" not in NEUTRAL
+    }  # fmt: skip
+
+
 def check(settings: Settings) -> None:
     """Check ranges, names and what this machine has.
 
@@ -99,8 +111,9 @@ def check(settings: Settings) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UsageError(f"{key}={value}: must be at least 1")
-    if settings.seed < 0:
-        raise UsageError(f"seed={settings.seed}: must be at least 0")
+    for key, value in (("seed", settings.seed), ("eval.specified", settings.eval.specified)):
+        if value < 0:
+            raise UsageError(f"{key}={value}: must be at least 0")
     if Path(settings.experiment).name != settings.experiment or settings.experiment in ("", ".."):
         raise UsageError(f"experiment={settings.experiment!r}: must be one plain folder name")
     for name in settings.logger:

@@ -10,7 +10,7 @@ import bench.tasks
 from bench.configuration import as_dict
 from bench.errors import UsageError
 from bench.records import Record
-from bench.settings import NEUTRAL, Settings
+from bench.settings import Settings, binding
 from bench.storage import Damaged
 
 
@@ -95,12 +95,12 @@ def standing(record: Record, settings: Settings) -> tuple[str, list[str]]:
     stored = record.read_config()
     if not stored and facts.get("env_steps", 1):
         raise Damaged(f"{record.path}: config.yaml is lost, which says what was run")
-    was, now = with_names_now(flat(stored), settings), flat(as_dict(settings))
+    was = with_names_now(flat(binding(stored)), settings)
+    now = flat(binding(as_dict(settings)))
     differing = [
         f"{key} was {was.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(was.keys() | now.keys())
-        if key.split(".")[0] not in NEUTRAL and was.get(key) != now.get(key)
-    ]
+        for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)
+    ]  # fmt: skip
     if done:
         return "done", differing
     return ("resume" if checkpoint else "new"), differing if stored else []

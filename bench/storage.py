@@ -2,7 +2,8 @@
 
 A file takes its place once it is completely on disk. Its checksum is on disk before it is, so that
 a kill at any moment leaves a file whose checksum is known. Tensors, arrays and plain types are all
-that is stored; nothing that is read can name code to run.
+that is stored; nothing that is read can name code to run. torch is imported where tensors are
+stored: whoever checks records alone needs none.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bench.errors import UsageError
 
@@ -28,7 +27,7 @@ KIND = "__kind__"  # key of a mapping that stands for something that is no plain
 SMALL = 4096  # bytes up to which an array is stored in line: a tensor is a file of its own inside
 DATA = (  # of a run; what else its folder holds says what they are
     "progress.jsonl", "episodes.parquet", "paths.npz", "exploration.npz", "values.npz",
-    "clusters.npz", "policy.pt", "checkpoint.pt",
+    "clusters.npz", "headings.npz", "policy.pt", "checkpoint.pt",
 )  # fmt: skip
 ATTEMPTS, PAUSE = 10, 0.05  # reads of a file that a live run may be replacing; s between them
 CHECKSUMS = "checksums.json"
@@ -219,7 +218,9 @@ def pack(value: Any, where: str = "state") -> Any:
     Raises:
         TypeError: naming what else it holds, and where.
     """
-    if value is None or type(value) in (bool, int, float, str) or isinstance(value, Tensor):
+    import torch
+
+    if value is None or type(value) in (bool, int, float, str) or isinstance(value, torch.Tensor):
         return value
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         raw = value.tobytes()
@@ -271,6 +272,8 @@ def load_state(source: Path | bytes, name: Path, device: str) -> Any:
     Raises:
         Damaged: if it cannot be read, or holds more than tensors and plain types.
     """
+    import torch
+
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         return unpack(torch.load(file, map_location=device, weights_only=True))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, StoresPolicy, Task, Transition
+from bench.api import ActsAsSpecified, Algorithm, Spec, StoresPolicy, Task, Transition
 from bench.rollout import Episode, Rollout
 
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=8, horizon=10, position_dim=2, max_return=10.0, seed=1)
@@ -61,12 +61,18 @@ def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: in
 
 
 def acted(algo: Algorithm, obs: Tensor) -> list[Tensor]:
-    """Return what a policy does freely and by each command, with torch's generator seeded alike."""
+    """Return what a policy does freely, by each command and as specified where it is.
+
+    torch's generator is seeded alike for each.
+    """
     commands = [None, *(torch.full((len(obs),), mode) for mode in range(algo.num_modes))]
     actions = []
     for mode in commands:
         torch.manual_seed(5)
         actions.append(algo.act(obs, mode=mode))
+    if isinstance(algo, ActsAsSpecified):
+        torch.manual_seed(5)
+        actions.append(algo.act_as_specified(obs))
     return actions
 
 
@@ -109,7 +115,7 @@ def check_acting(algo: Algorithm, obs: Tensor) -> None:
         check_actions(action, len(obs))
     check_actions(algo.act(obs[:1]), 1)
     assert same(actions, acted(algo, obs)), "act is no function of its inputs and torch's generator"
-    commanded = actions[1:]
+    commanded = actions[1 : 1 + algo.num_modes]
     for i, action in enumerate(commanded):
         for other in commanded[:i]:
             assert not torch.equal(action, other), "two commands lead to the same actions"

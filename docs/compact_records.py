@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from bench.errors import UsageError
-from bench.records import atomic
+from bench.records import Record
 from bench.words import parse
 
 CLOSE = 1e-3  # of a tensor's largest weight: the error that half precision may make
@@ -57,35 +57,37 @@ def size(root: Path) -> int:
 
 
 def compact(run: Path, with_policy: bool = True) -> None:
-    """Compact one run directory."""
-    (run / "checkpoint.pt").unlink(missing_ok=True)
+    """Compact one run directory; its checksums are those of what is left."""
+    record = Record(run)
+    dropped = ["checkpoint.pt"] if with_policy else ["checkpoint.pt", "policy.pt"]
+    if there := [name for name in dropped if (run / name).exists()]:
+        record.remove(*there)
     if (run / "paths.npz").exists():
-        drop_paths(run)
-    policy = run / "policy.pt"
-    if policy.exists() and not with_policy:
-        policy.unlink()
-    elif policy.exists():
-        halve(policy)
+        drop_paths(record)
+    if (run / "policy.pt").exists():
+        halve(record)
 
 
-def drop_paths(run: Path) -> None:
+def drop_paths(record: Record) -> None:
     """Keep the paths of a maze's last evaluation; the others become empty."""
+    run = record.path
     info = json.loads((run / "run.json").read_text())["task_info"]
-    steps = pd.read_parquet(run / "episodes.parquet", columns=["env_steps"])["env_steps"].to_numpy()
-    keep = (steps == steps.max()) & bool(info.get("layout"))
+    rows = pd.read_parquet(run / "episodes.parquet", columns=["env_steps", "protocol"])
+    drawn = (rows["env_steps"] == rows["env_steps"].max()) & (rows["protocol"] != "specified")
+    keep = drawn.to_numpy() & bool(info.get("layout"))
     with np.load(run / "paths.npz") as stored:
         points, offsets, scale = stored["points"], stored["offsets"], stored["scale"]
     length = np.diff(offsets)
     wanted = np.where(keep, length, 0)
     if not np.array_equal(wanted, length):
-        rows = np.repeat(keep, length)
+        points = points[np.repeat(keep, length)]
         offsets = np.concatenate([[0], np.cumsum(wanted)])
-        with atomic(run / "paths.npz") as file:
-            np.savez_compressed(file, points=points[rows], offsets=offsets, scale=scale)  # type: ignore[arg-type]
+        record.write_arrays("paths.npz", points=points, offsets=offsets, scale=scale)
 
 
-def halve(path: Path) -> None:
+def halve(record: Record) -> None:
     """Store a policy's weights in half precision; statistics of observations keep theirs."""
+    path = record.path / "policy.pt"
     stored = torch.load(path, map_location="cpu", weights_only=True)
     norm = stored["state"].pop("norm", None)
     weights = list(tensors(stored["state"]))
@@ -95,7 +97,7 @@ def halve(path: Path) -> None:
         print(f"{path}: weights lose too much in half precision, left as they are")
         return
     state = halved(stored["state"]) | ({} if norm is None else {"norm": norm})
-    with atomic(path) as file:
+    with record.sums.write(path.name) as file:
         torch.save(stored | {"state": state}, file)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import label as connected
@@ -152,6 +153,25 @@ class Modes:
             cells.append(state[0])
             state = parents[state]
         return cells[::-1]
+
+    @cached_property
+    def branches(self) -> dict[Cell, list[Cell]]:
+        """Cells from which named modes part, and the neighbours that they go on to from there.
+
+        Modes part where their routes, alike from the start up to a cell, leave it for different
+        ones; of several shortest routes the named one counts. Routes may come to a cell in several
+        ways and part there each time: it is one cell, as an agent at rest there is the same.
+        """
+        after: dict[tuple[Cell, ...], list[Cell]] = {}
+        for route in self.routes:
+            for moves in range(1, len(route)):
+                after.setdefault(tuple(route[:moves]), []).append(route[moves])
+        found: dict[Cell, list[Cell]] = {}
+        for way, onwards in after.items():
+            if len(set(onwards)) > 1:
+                known = found.get(way[-1], [])
+                found[way[-1]] = list(dict.fromkeys([*known, *onwards]))
+        return found
 
     def label(self, path: np.ndarray) -> int:
         """Return the mode of a path (T, 2): its index, K for another class, -1 for no success.

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.api import Camera, Task
+from bench.api import Branch, Camera, Task
 from bench.errors import UsageError
 from bench.registry import unknown
 
@@ -133,6 +133,16 @@ class Maze(Task):
         own = next((name for name, rows in LAYOUTS.items() if rows == self.layout), None)
         return {name: rows for name, rows in LAYOUTS.items() if name.startswith(f"{own}-block")}
 
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Centres of the cells from which named modes part, and the ways on to the next cells."""
+        found = []
+        for cell, onwards in self.homotopy.branches.items():
+            here = self.maze.centre(cell)
+            ways = [(self.maze.centre(other) - here) / CELL for other in onwards]
+            found.append(Branch(as_pair(here), tuple(map(as_pair, ways))))
+        return tuple(found)
+
     def default_horizon(self, longest: float) -> int:
         """Return the steps that three times the longest named route (m) takes, at least 150."""
         return max(150, int(np.ceil(3 * longest / SPEED[self.agent] / 50)) * 50)
@@ -154,6 +164,11 @@ class Maze(Task):
         """Return the MuJoCo model."""
 
 
+def as_pair(vector: np.ndarray) -> tuple[float, float]:
+    """Return a vector (2,) of the plane as plain numbers."""
+    return float(vector[0]), float(vector[1])
+
+
 class PointMaze(Maze):
     """A point mass in a maze."""
 
@@ -166,9 +181,13 @@ class PointMaze(Maze):
 
         return bodies.point(self.maze)
 
+    def heading(self, action: np.ndarray) -> np.ndarray:
+        """Return the forces (n, 2): a point at rest goes where it is pushed."""
+        return action
+
 
 class AntMaze(Maze):
-    """A low-gear ant in a maze."""
+    """A low-gear ant in a maze; one action, of torques, has no heading."""
 
     agent, obs_dim, act_dim, frame_skip, radius = "ant", 29, 8, 5, 0.25
     horizons = {"v1": 500, "v2": 500, "v3": 700, "v4": 700}  # noqa: RUF012

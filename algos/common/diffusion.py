@@ -67,12 +67,15 @@ class DiffusionPolicy(nn.Module):
         hidden = features + self.action_layer(noisy) + self.step_bias(step)
         return self.trunk(self.activate(hidden))
 
-    def sample(self, condition: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, condition: Tensor, rng: torch.Generator | None = None, renoise: bool = True
+    ) -> Tensor:
         """Draw one action per row of the condition, (B, C) to (B, A) in [-1, 1].
 
         Args:
             condition: (B, C).
             rng: of all noise; None for torch's own generator.
+            renoise: whether noise is added between the steps, not only at first.
         """
         features = self.condition_layer(condition)
         shape = len(condition), self.act_dim
@@ -84,7 +87,7 @@ class DiffusionPolicy(nn.Module):
                 output = (noisy - self.noise[t] * output) / self.signal[t]
             clean = output.clamp(-1, 1)
             noisy = self.keep_x0[t] * clean + self.keep_xt[t] * noisy
-            if t > 0:
+            if t > 0 and renoise:
                 noisy = noisy + self.spread[t] * torch.randn_like(noisy, generator=rng)
         return noisy
 

@@ -2,7 +2,8 @@
 
   python -m bench eval RUN_DIR [episodes=100] [mode=K] [seed=0] [plugins=[MODULE,...]]
 
-Without mode, the policy acts by itself and, if it takes commands, follows each of its modes.
+Without mode, the policy acts by itself and, if it takes commands, follows each of its modes; where
+its source acts otherwise in evaluation than by one plain sample, it also acts so (`specified`).
 A policy of a plugin needs it named: none is imported unasked. Nothing is written.
 """
 
@@ -43,7 +44,7 @@ def main(words: list[str]) -> int:
             raise UsageError(f"mode={mode}: this policy has {policy.num_modes} modes, from 0")
         asked = [commanded([mode], episodes)]
     else:
-        asked = list(protocols(task, policy.num_modes, episodes))
+        asked = list(protocols(task, policy.algo, episodes))
     shown = Table(
         "protocol", "command", "episodes", "success", "return", "modes", title=escape(plain[0])
     )

@@ -3,7 +3,8 @@
   python -m bench report [results=DIR] [out=DIR] [experiment=NAME,...] [task=NAME,...]
                          [algo=NAME,...] [watch=true]
 
-results is any folder of records (default: results); out defaults to DIR/report. With watch=true the
+results is any folder of records (default: results); out defaults to DIR/report. A damaged record is
+named and left out. With watch=true the
 page is written anew whenever records have changed, until Ctrl-C: reload it to see running curves.
 """
 
@@ -16,12 +17,12 @@ from pathlib import Path
 
 from bench.display import show
 from bench.errors import UsageError
-from bench.records import Record
-from bench.storage import Damaged
 from bench.words import parse
 
 POLL = 5.0  # s between looks at the records
-RECORDS = ("run.json", "episodes.parquet", "values.npz", "clusters.npz")  # a page is made from
+RECORDS = (  # a page is made from
+    "run.json", "episodes.parquet", "headings.npz", "values.npz", "clusters.npz",
+)  # fmt: skip
 
 
 def main(words: list[str]) -> int:
@@ -79,14 +80,6 @@ def once(results: Path, values: dict[str, str]) -> int:
     from bench.analysis import report
     from bench.analysis.load import load_results
 
-    for place in sorted(results.rglob("checksums.json")):
-        record = Record(place.parent)
-        if record.locked():  # its files change while they are read
-            continue
-        try:
-            record.sums.verify(but=("checkpoint.pt",))
-        except Damaged as error:
-            print(f"warning: {error}", file=sys.stderr)
     keys = ("experiment", "task", "algo")
     chosen = {key: values[key].split(",") if values[key] else None for key in keys}
     try:
@@ -96,9 +89,12 @@ def once(results: Path, values: dict[str, str]) -> int:
         )  # fmt: skip
     except (ValueError, OSError) as error:
         raise UsageError(" ".join(str(error).split())) from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the page names what was skipped
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         frame = load_results(results)
+    for line in dict.fromkeys(str(one.message) for one in caught):
+        if "skipped" in line:
+            print(f"warning: {line}", file=sys.stderr)
     for key, wanted in chosen.items():
         if wanted and len(frame):
             frame = frame[frame[key].isin(wanted)]

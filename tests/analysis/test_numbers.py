@@ -92,6 +92,22 @@ def test_a_uniform_policy_that_ignores_commands_is_diverse_and_controls_nothing(
     assert mean["reachable_modes"] == pytest.approx(lucky, abs=0.08)
 
 
+def test_branch_entropy_by_hand():
+    mode, each = np.array([0, 1, 1]), np.ones(3)
+    headings = np.array([
+        [[192, 64, -1], [256, 0, 0]],  # 3 : 1 of two ways, and one of three
+        [[128, 128, -1], [86, 85, 85]],
+        [[-1, -1, -1], [-1, -1, -1]],  # not asked
+    ])  # fmt: skip
+    scores = metrics.evaluations(metrics.Evaluations(
+        np.arange(3), mode, mode >= 0, each, each, -each, 2, each, headings,
+    ))["branch_entropy"]  # fmt: skip
+    nats = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25)) + 1 / 512
+    assert scores[0] == pytest.approx((nats / np.log(2) + 0) / 2)
+    assert scores[1] == pytest.approx(1, abs=1e-4) and scores[1] <= 1
+    assert np.isnan(scores[2]) and np.isnan(one([0, 1], 2)["branch_entropy"])
+
+
 def test_command_metrics_by_hand():
     # command 0 obtains A in 3 of 4 of either half, command 1 obtains B in all, nothing obtains C
     labels = [0, 0, 0, 0, 0, 0, -1, -1] + [1] * 8

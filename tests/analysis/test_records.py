@@ -1,5 +1,6 @@
 """Which records are read, pooled, compared and refused; the colours they are drawn in."""
 
+import html
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from test_report import make_run
 
+from bench.__main__ import main
 from bench.analysis import (
     catalogue,
     comparison,
@@ -20,6 +22,8 @@ from bench.analysis import (
     tables,
 )
 from bench.analysis.load import load_results, read_runs, refusals, tell_apart
+from bench.records import Record
+from bench.storage import CHECKSUMS, Checksums
 
 
 def edit(place, **facts):
@@ -51,11 +55,29 @@ def test_all_evaluations_at_once_are_those_one_by_one():
         )
 
 
+def test_headings_are_a_metric_of_the_evaluations_that_they_were_recorded_in(tmp_path):
+    place = make_run(tmp_path)
+    episodes = pd.read_parquet(place / "episodes.parquet")  # no mode to command before the end
+    late = (episodes["protocol"] == "sampled") | (episodes["env_steps"] == 400)
+    episodes[late].to_parquet(place / "episodes.parquet")
+    make_run(tmp_path, "older")  # an earlier build's: it has none
+    counts = np.array([[[256, 0, -1]], [[128, 128, -1]]])
+    np.savez(place / "headings.npz", env_steps=[200, 300], counts=counts)
+    frame = load_results(tmp_path).set_index(["algo", "protocol", "env_steps"])
+    frame = frame["branch_entropy"].sort_index()
+    assert frame["alpha", "sampled"].fillna(-1).round(6).tolist() == [-1, 0, 1, -1]
+    assert frame["alpha", "commanded"].isna().all() and frame["older"].isna().all()
+    assert "branch entropy" in tables.result_table(load_results(tmp_path))
+    (place / "headings.npz").unlink()
+    assert "branch entropy" not in tables.result_table(load_results(tmp_path))
+
+
 def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
     make_run(tmp_path)
     damage = {
         "empty": ("run.json", b""), "list": ("run.json", b"[1]"), "text": ("run.json", b"\xff\xfe"),
         "half": ("episodes.parquet", b"PAR1"), "none": ("episodes.parquet", b""),
+        "ways": ("headings.npz", b"not an archive"),
     }  # fmt: skip
     for name, (file, content) in damage.items():
         (make_run(tmp_path, name) / file).write_bytes(content)
@@ -72,6 +94,56 @@ def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):
         assert f"bad-{name}/seed=0/{name}" in page
     assert (tmp_path / "out" / "maze-v1-paths.png").exists()
     assert "alpha" in (tmp_path / "out" / "table.csv").read_text()
+
+
+def vouched(place):
+    """List the checksums of a run's files, as a run does."""
+    sums = Checksums(place)
+    names = {path.name for path in place.iterdir()} - {CHECKSUMS, ".lock"}
+    sums.save({name: [sums.identity(name)] for name in names})
+    return place
+
+
+def flip(path):
+    """Turn over one bit in a file's middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_record_that_is_not_what_was_written_is_named_and_left_out(tmp_path, capsys):
+    places = {name: vouched(make_run(tmp_path, name))
+              for name in ("sound", "flipped", "lost", "unnamed", "thinned", "live")}  # fmt: skip
+    flip(places["flipped"] / "episodes.parquet")
+    (places["lost"] / "paths.npz").unlink()
+    (places["unnamed"] / "run.json").unlink()
+    (places["thinned"] / "checkpoint.pt").write_bytes(b"")
+    vouched(places["thinned"])
+    (places["thinned"] / "checkpoint.pt").unlink()  # as compacting does
+    flip(make_run(tmp_path, "older") / "paths.npz")  # nothing vouches for it
+    with Record(places["live"]).lock():
+        flip(places["live"] / "paths.npz")  # just replaced, its checksum not yet read
+        with pytest.warns(UserWarning, match="skipped") as warned:
+            frame = load_results(tmp_path)
+        assert set(frame["algo"]) == {"sound", "thinned", "live", "older"}
+        lines = sorted(str(one.message) for one in warned)
+        assert len(lines) == 3 and not any("\n" in line for line in lines)
+        for line, (name, file) in zip(
+            lines,
+            [
+                ("flipped", "episodes.parquet is damaged"),
+                ("lost", "paths.npz is missing"),
+                ("unnamed", "run.json is missing"),
+            ],
+            strict=True,
+        ):
+            assert f"/{name}/" in line and file in line
+        assert main(["report", f"results={tmp_path}", f"out={tmp_path / 'out'}"]) == 0
+    error = capsys.readouterr().err
+    page = (tmp_path / "out" / "index.html").read_text()
+    for line in lines:
+        assert error.count(line) == 1 and html.escape(line) in page
+    assert "flipped" not in set(pd.read_csv(tmp_path / "out" / "table.csv")["algorithm"])
 
 
 def test_a_folder_of_damaged_runs_says_so(tmp_path):
@@ -153,6 +225,43 @@ def test_experiments_are_not_pooled(tmp_path):
     assert "experiment=other" in page and str(tmp_path / "x") not in page
     with pytest.raises(ValueError, match="no runs"):
         report.write(tmp_path, tmp_path / "out", experiments=["third"])
+
+
+def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path / "x", seed=seed)
+        edit(make_run(tmp_path / "y", seed=seed), experiment="released", preset="paper")
+        make_run(tmp_path / "x", "beta", seed)
+        make_run(tmp_path / "x", seed=seed, task="other")  # under one preset, but the same name
+    names = {"alpha (suite)", "alpha (paper)", "beta"}
+    runs = tell_apart(read_runs(tmp_path))
+    assert {run.facts["algo"] for run in runs} == names
+    other = {run.facts["algo"] for run in runs if run.facts["task"] == "other"}
+    assert other == {"alpha (suite)"}
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert "not compared" not in page, "two presets are two algorithms"
+    assert set(pd.read_csv(tmp_path / "out" / "table.csv")["algorithm"]) == names
+    assert set(pd.read_csv(tmp_path / "out" / "survival.csv")["algorithm"]) == names
+    data = json.loads(page.rpartition("const data = ")[2].split(";\n")[0])
+    assert set(data["colors"]) == names == {line["algo"] for line in data["lines"]}
+    terminal = report.summary(load_results(tmp_path))
+    assert set(terminal.columns[1].cells) == names and not terminal.caption
+    edit(make_run(tmp_path / "z"), experiment="again")
+    found = {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    assert found == {"alpha (suite, exp)", "alpha (suite, again)", "alpha (paper, released)",
+                     "beta"}  # fmt: skip
+    only = report.write(tmp_path, tmp_path / "out", experiments=["released"]).read_text()
+    assert "alpha (paper)" not in only, "nothing is beside it"
+
+
+def test_a_record_that_names_no_preset_is_none_of_several(tmp_path):
+    make_run(tmp_path)
+    edit(make_run(tmp_path, seed=1), preset=None)
+    assert {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))} == {"alpha"}
+    assert set(report.summary(load_results(tmp_path)).columns[1].cells) == {"alpha"}
+    edit(make_run(tmp_path, seed=2), preset="paper")
+    named = {run.facts["seed"]: run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    assert named == {0: "alpha (suite)", 1: "alpha", 2: "alpha (paper)"}
 
 
 def test_survival_by_hand(tmp_path):

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis import comparison, report, tables
-from bench.analysis.load import final_scores, load_results, refusals
+from bench.analysis import comparison, report, survival, tables
+from bench.analysis.load import final_scores, load_results, read_runs, refusals
 
 LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
 
@@ -108,6 +108,51 @@ def test_the_report_says_what_each_algorithm_ran_with(tmp_path):
     assert ran.loc["alpha", "novelty bonus"] == "0.003 | 0.0", "runs that differ are not averaged"
     assert ran.loc["alpha", ["n-step", "environments"]].tolist() == ["10", "64"]
     assert ran.loc["alpha", "critic"] == ran.loc["beta", "environments"] == "–"
+
+
+def specify(place, mode=0):
+    """Add what the protocol `specified` gave: in every episode the same mode, -1 for none."""
+    episodes = pd.read_parquet(place / "episodes.parquet")
+    added = episodes[episodes["protocol"] == "sampled"].assign(
+        protocol="specified", mode=mode, success=mode >= 0
+    )
+    with np.load(place / "paths.npz") as stored:
+        points, offsets, scale = stored["points"], stored["offsets"], stored["scale"]
+    more = offsets[-1] + 2 * np.arange(1, len(added) + 1)
+    points = np.concatenate([points, np.zeros((2 * len(added), 2), np.int16)])
+    np.savez(place / "paths.npz", points=points, offsets=[*offsets, *more], scale=scale)
+    whole = pd.concat([episodes, added], ignore_index=True)
+    whole.sort_values("env_steps", kind="stable").to_parquet(place / "episodes.parquet")
+
+
+def test_what_is_specified_stands_beside_and_changes_nothing_else(tmp_path):
+    for folder in ("plain", "specified"):
+        for seed in range(3):
+            make_run(tmp_path / folder, "alpha", seed)
+            specified = make_run(tmp_path / folder, "beta", seed, shares=(0.8, 0.2))
+            if folder == "specified":
+                specify(specified)
+    plain, whole = (load_results(tmp_path / folder) for folder in ("plain", "specified"))
+    rest = whole[whole["protocol"] != "specified"].reset_index(drop=True)
+    assert len(whole) == len(rest) + 3 * 4
+    pd.testing.assert_frame_equal(rest, plain)
+    scopes = [comparison.scopes(frame) for frame in (plain, whole)]
+    for made in (comparison.aggregate_table, comparison.tests_table, comparison.improvement_table,
+                 lambda found: comparison.points(found[0].frame)):  # fmt: skip
+        pd.testing.assert_frame_equal(*map(made, scopes))
+    assert tables.matrix(plain) == tables.matrix(whole) and refusals(whole) == []
+    lives = [survival.survival_table(read_runs(tmp_path / f)) for f in ("plain", "specified")]
+    pd.testing.assert_frame_equal(*lives)
+    before, after = tables.result_table(plain), tables.result_table(whole)
+    added = ["success rate, as specified", "solved modes, as specified"]
+    assert list(after.columns.difference(before.columns, sort=False)) == added
+    pd.testing.assert_frame_equal(after[before.columns], before)
+    cells = after.set_index(["algorithm", "protocol"])[added]
+    assert cells.loc[("beta", "sampled")].tolist() == ["1.00 [1.00, 1.00]", "0.50 [0.50, 0.50]"]
+    assert cells.loc[("alpha", "sampled")].tolist() == ["–", "–"]
+    assert set(cells.xs("commanded", level="protocol").to_numpy().ravel()) == {""}
+    page = report.write(tmp_path / "specified", tmp_path / "out").read_text()
+    assert "is not drawn" not in page and "solved modes, as specified" in page
 
 
 def test_a_run_that_found_no_mode_to_command_solved_nothing_on_command(tmp_path):

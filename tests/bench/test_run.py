@@ -96,6 +96,23 @@ def test_a_seed_decides_every_number_and_another_seed_others(tmp_path):
     assert not found["one"][0]["distance"].equals(found["other"][0]["distance"])
 
 
+def test_every_evaluation_s_headings_are_recorded_and_change_nothing(tmp_path, monkeypatch):
+    place, words = "default/pointmaze-v1/sac/seed=0", ["algo=sac", "task=pointmaze-v1"]
+    assert run(tmp_path / "asked", *words) == 0
+    with np.load(tmp_path / "asked" / place / "headings.npz") as found:
+        assert found["env_steps"].tolist() == [2000, 4000] and found["counts"].shape == (2, 1, 2)
+        assert found["counts"].sum(axis=(1, 2)).tolist() == [256, 256]
+    frame = bench.load_results(tmp_path / "asked").set_index(["protocol", "env_steps"])
+    assert frame.loc["sampled", "branch_entropy"].between(0, 1).all()
+    assert frame.loc["random-start", "branch_entropy"].isna().all()
+    monkeypatch.setattr("bench.runner.headings", lambda *asked: {})
+    assert run(tmp_path / "not", *words) == 0
+    assert not (tmp_path / "not" / place / "headings.npz").exists()
+    asked, not_asked = (pd.read_parquet(tmp_path / name / place / "episodes.parquet")
+                        for name in ("asked", "not"))  # fmt: skip
+    pd.testing.assert_frame_equal(asked, not_asked)
+
+
 def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(tmp_path):
     words = ["algo=ddiffpg", "task=pointmaze-v1", "env_steps=4800", "eval.every=1600",
              "checkpoint.every=800", "algo.batch=64"]  # fmt: skip
@@ -122,6 +139,11 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(tmp_path):
         for name in ("whole", "killed")
     )
     pd.testing.assert_frame_equal(whole, killed)
+    headed = []
+    for name in ("whole", "killed"):
+        with np.load(tmp_path / name / place / "headings.npz") as found:
+            headed.append({key: found[key].tolist() for key in found})
+    assert headed[0] == headed[1] and headed[0]["env_steps"] == [1600, 3200, 4800]
 
 
 def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
@@ -162,6 +184,11 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
         (["algo=sac", "task=pointmaze-v1", "env_steps=-5"], "env_steps=-5"),
         (["algo=sac", "task=pointmaze-v1", "num_envs=0"], "num_envs=0"),
         (["algo=sac", "task=pointmaze-v1", "seed=-1"], "seed=-1"),
+        (["algo=sac", "task=pointmaze-v1", "eval.specified=-1"], "eval.specified=-1: must be"),
+        (
+            ["algo=diffusion-ql", "task=pointmaze-v1", "algo.act_candidates=9"],
+            "it is 'algo.explore_candidates' now",
+        ),
         (["algo=sac", "task=pointmaze-v1", "budget=quik"], "Did you mean 'quick'"),
         (["algo=sac", "task=pointmaze-v1", "preset=papr"], "Did you mean 'paper'"),
         (["algo=sac", "task=pointmaze-v1", "device=gpu"], "device='gpu'"),

@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import bench.algos
 from bench.configuration import as_dict, resolve, understand
 from bench.errors import UsageError
+from bench.provenance import digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +47,13 @@ def test_budget_preset_and_command_line_win_in_this_order():
 def test_every_preset_of_every_algorithm_composes(preset):
     for run in settings("algo=all", "task=pointmaze,antmaze,gym", f"preset={preset}"):
         assert as_dict(run)["preset"] == preset
+
+
+def test_a_neutral_setting_changes_no_digest():
+    words = ["algo=sac", "task=pointmaze-v1"]
+    changes = [], ["eval.specified=0", "log.every=7"], ["eval.episodes=7"]
+    plain, neutral, other = (digest(settings(*words, *more)[0], []) for more in changes)
+    assert plain == neutral != other
 
 
 def test_a_preset_with_an_unknown_setting_is_refused(monkeypatch, tmp_path):
@@ -103,6 +113,14 @@ def imports(folder):
 def test_imports_flow_one_way(folder, never):
     for path, module in imports(folder):
         assert not any(module == n or module.startswith(n + ".") for n in never), (path, module)
+
+
+def test_records_are_read_without_torch_or_a_simulator():
+    program = "import sys, bench.analysis.report; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          check=True, cwd=ROOT)  # fmt: skip
+    assert "bench.analysis.report" in done.stdout.split()
+    assert not {"torch", "mujoco", "gymnasium"} & set(done.stdout.split())
 
 
 def test_no_task_runner_or_analysis_names_an_algorithm():

@@ -163,6 +163,16 @@ def test_killed_before_or_after_any_change_every_file_is_known(tmp_path, monkeyp
     assert 100 < count < 199, "every change was stopped at"
 
 
+def test_evaluations_are_added_and_those_after_a_checkpoint_dropped(tmp_path):
+    record = Record(tmp_path)
+    for steps, value in ((10, 1), (20, 2), (30, 3), (20, 4)):  # set back to a checkpoint at 10
+        record.add_arrays("found.npz", steps, {"counts": np.full((2, 3), value)})
+    with np.load(tmp_path / "found.npz") as found:
+        assert found["env_steps"].tolist() == [10, 20]
+        assert found["counts"].shape == (2, 2, 3) and found["counts"][:, 0, 0].tolist() == [1, 4]
+    record.sums.verify()
+
+
 def test_a_reader_beside_a_writer_sees_no_damage(tmp_path):
     record = Record(tmp_path)
     record.write({"number": 0})

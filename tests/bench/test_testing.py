@@ -41,6 +41,11 @@ class Counter:
         action = torch.full((len(obs), self.spec.act_dim), scale * self.seen)
         return action if mode is None or self.defect == "disobeys" else action + 0.1 * mode[:, None]
 
+    def act_as_specified(self, obs):
+        self.seen += self.defect == "changes as specified"
+        scale = 3.0 if self.defect == "bounds as specified" else 1e-3
+        return torch.full((len(obs), self.spec.act_dim), scale * self.seen)
+
     def observe(self, step):
         pass
 
@@ -65,7 +70,9 @@ class Counter:
     ("defect", "message"),
     [
         ("changes", "no function|changes the state"),
+        ("changes as specified", "no function|changes the state"),
         ("bounds", r"leave \[-1, 1\]"),
+        ("bounds as specified", r"leave \[-1, 1\]"),
         ("loss", "loss is nan"),
         ("forgets", "state_dict does not hold all of the policy"),
         ("half", "policy_state_dict does not hold"),

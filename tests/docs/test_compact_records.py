@@ -8,21 +8,24 @@ import pytest
 import torch
 
 from bench.analysis.load import read_runs
+from bench.storage import Checksums
 from docs.compact_records import main
 
 
-def record(root, task="maze-v1", seed=0, layout=("###",), status="done"):
-    """Write a run of two evaluations of two episodes, whose paths have 3 and 2 points."""
+def record(root, task="maze-v1", seed=0, layout=("###",), status="done", listed=False):
+    """Write a run of two evaluations of two episodes, whose paths have 3 and 2 points, and two more
+    as specified, which no figure draws."""
     place = root / "exp" / task / "alpha" / f"seed={seed}"
     place.mkdir(parents=True)
     rows = [
-        {"env_steps": steps, "protocol": "sampled", "commanded": -1, "episode": episode,
+        {"env_steps": steps, "protocol": protocol, "commanded": -1, "episode": episode,
          "return": 0.0, "length": 2, "success": False, "mode": -1, "mode_name": "failure"}
-        for steps in (10, 20) for episode in (0, 1)
+        for steps, protocol in ((10, "sampled"), (20, "sampled"), (20, "specified"))
+        for episode in (0, 1)
     ]  # fmt: skip
     pd.DataFrame(rows).to_parquet(place / "episodes.parquet")
-    points = np.arange(20, dtype=np.int16).reshape(10, 2)
-    np.savez(place / "paths.npz", points=points, offsets=[0, 3, 5, 8, 10], scale=0.1)
+    points = np.arange(30, dtype=np.int16).reshape(15, 2)
+    np.savez(place / "paths.npz", points=points, offsets=[0, 3, 5, 8, 10, 13, 15], scale=0.1)
     facts = {"algo": "alpha", "task": task, "seed": seed, "experiment": "exp", "status": status,
              "task_info": {"modes": [], "layout": layout}}  # fmt: skip
     (place / "run.json").write_text(json.dumps(facts))
@@ -31,6 +34,9 @@ def record(root, task="maze-v1", seed=0, layout=("###",), status="done"):
              "norm": {"count": torch.tensor(1e6)}, "num_modes": 3}  # fmt: skip
     torch.save({"algo": "alpha", "state": state}, place / "policy.pt")
     (place / "checkpoint.pt").write_bytes(b"large")
+    if listed:
+        sums = Checksums(place)
+        sums.save({path.name: [sums.identity(path.name)] for path in place.iterdir()})
     return place
 
 
@@ -52,8 +58,8 @@ def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
     assert (tmp_path / "index.html").exists()
     runs = {run.path: run for run in read_runs(tmp_path)}
     for place in (first, second):
-        paths = runs[place].paths(pd.RangeIndex(4))
-        assert [len(path) for path in paths] == [0, 0, 3, 2]
+        paths = runs[place].paths(pd.RangeIndex(6))
+        assert [len(path) for path in paths] == [0, 0, 3, 2, 0, 0]
         assert np.allclose(paths[2], 0.1 * np.arange(10, 16).reshape(3, 2))
         assert runs[place].has_paths("sampled")
     assert not runs[arm].has_paths("sampled")
@@ -66,6 +72,20 @@ def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
     once = contents(tmp_path)
     assert main([f"results={tmp_path}"]) == 0
     assert contents(tmp_path) == once
+
+
+def test_what_is_left_is_vouched_for(tmp_path):
+    places = [record(tmp_path, seed=seed, listed=True) for seed in (9, 10)]
+    assert main([f"results={tmp_path}"]) == 0
+    for place, names in zip(places, (["policy.pt"], []), strict=True):
+        Checksums(place).verify()
+        assert set(Checksums(place).read()) == {
+            "run.json", "episodes.parquet", "paths.npz", *names
+        }  # fmt: skip
+    assert {run.path for run in read_runs(tmp_path)} == set(places)
+    (places[0] / "policy.pt").write_bytes(b"other")
+    with pytest.warns(UserWarning, match=r"skipped .*policy\.pt is damaged"):
+        assert [run.path for run in read_runs(tmp_path)] == places[1:]
 
 
 def test_weights_that_half_precision_loses_stay(tmp_path, capsys):

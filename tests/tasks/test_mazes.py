@@ -41,6 +41,41 @@ def test_modes_names_and_order_stay_what_records_were_made_with(name):
     assert list(task.homotopy.index.values()) == list(range(len(task.modes)))
 
 
+BRANCHES = {  # (row, column) of a cell: the cells that modes go on to; as the layouts look
+    "v1": {(2, 3): {(1, 3), (3, 3)}},  # up or down around the wall
+    "v2": {(3, 3): {(3, 2), (3, 4)}},  # the near goal or the far one
+    "v3": {(4, 4): {(3, 4), (4, 3), (4, 5), (5, 4)}, (5, 4): {(5, 3), (6, 4)}},
+    "v4": {  # up or down; then past the middle or on; left or on; at the end, either goal
+        (3, 5): {(2, 5), (4, 5)}, (2, 3): {(1, 3), (3, 3)}, (4, 3): {(3, 3), (5, 3)},
+        (3, 3): {(3, 2), (2, 3), (4, 3)}, (3, 1): {(2, 1), (4, 1)},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", ["point", "ant"])
+@pytest.mark.parametrize("name", BRANCHES)
+def test_modes_part_where_a_look_at_the_layout_says(name, agent):
+    task = make_task(f"{agent}maze-{name}")
+    assert task.branches[0].point == (0, 0), "the start is one of them"
+    found = {}
+    for (x, y), directions in task.branches:
+        cell = round(y / 4) + task.maze.start[0], round(x / 4) + task.maze.start[1]
+        assert tuple(task.maze.centre(cell)) == (x, y)
+        found[cell] = {(cell[0] + dy, cell[1] + dx) for dx, dy in directions}
+    assert found == BRANCHES[name]
+
+
+def test_a_maze_without_a_choice_has_no_branch_state():
+    task = make_task("pointmaze", layout=["######", "#R..G#", "######"])
+    assert task.branches == () and len(task.modes) == 1
+
+
+def test_the_start_is_no_branch_state_where_all_modes_set_out_alike():
+    task = make_task("pointmaze", layout=["#####", "###G#", "#R..#", "###G#", "#####"])
+    ((point, directions),) = task.branches
+    assert point == (8, 0) and set(directions) == {(0, -1), (0, 1)}
+
+
 def pillars(size):
     """Return a field of pillars in every second row and column, start and goal in corners."""
     inside = range(1, size - 1)
