@@ -25,14 +25,10 @@ from torch import Tensor
 from bench.api import Spec
 
 from . import register
-from .common.offpolicy import (
-    Batch,
-    DiffusionLearner,
-    DiffusionLearnerConfig,
-    Scalars,
-    best_of,
-    require_counts,
-)
+from .common.candidates import best_of
+from .common.exploration import BehaviourNoise
+from .common.learner import Scalars, require_counts
+from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 SPECIFIED = 50  # candidates of the code
 
@@ -70,12 +66,10 @@ class DiffusionQL(DiffusionLearner):
     """Diffusion policy that clones replayed actions and climbs Q."""
 
     acting = ("ema_actor", "target_critic", "norm")
-    std: Tensor
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
         super().__init__(spec, config, device)
-        std = torch.linspace(*config.noise, spec.num_envs, device=device)[:, None]
-        self.register_buffer("std", std)
+        self.noise = BehaviourNoise(config.noise, spec.num_envs).to(device)
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
@@ -83,8 +77,7 @@ class DiffusionQL(DiffusionLearner):
         if not explore:
             return self.policy.sample(self.norm(obs))
         action = self.resample(obs, self.config.explore_candidates, self.rng)
-        action = action + self.std * torch.randn_like(action, generator=self.rng)
-        return self.exploration.replace(action, self.rng).clamp(-1, 1)
+        return self.explore(self.noise(action, self.rng))
 
     @torch.no_grad()
     def act_as_specified(self, obs: Tensor) -> Tensor:

@@ -26,13 +26,9 @@ from bench.api import Spec, Transition
 
 from . import register
 from .common.ascent import climb
-from .common.offpolicy import (
-    Batch,
-    DiffusionLearner,
-    DiffusionLearnerConfig,
-    Scalars,
-    require_counts,
-)
+from .common.exploration import BehaviourNoise
+from .common.learner import Scalars, require_counts
+from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 
 @dataclass
@@ -67,21 +63,16 @@ class Config(DiffusionLearnerConfig):
 class DIPO(DiffusionLearner):
     """Diffusion policy that imitates stored actions improved by gradient ascent on Q."""
 
-    std: Tensor
-
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
         super().__init__(spec, config, device)
-        std = torch.linspace(*config.noise, spec.num_envs, device=device)[:, None]
-        self.register_buffer("std", std)
+        self.noise = BehaviourNoise(config.noise, spec.num_envs).to(device)
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
         """Sample the policy, with noise if it explores."""
-        if not explore:
-            return self.policy.sample(self.norm(obs))
-        action = self.policy.sample(self.norm(obs), self.rng)
-        action = action + self.std * torch.randn_like(action, generator=self.rng)
-        return self.exploration.replace(action, self.rng).clamp(-1, 1)
+        rng = self.rng if explore else None
+        action = self.policy.sample(self.norm(obs), rng)
+        return self.explore(self.noise(action, rng)) if explore else action
 
     @torch.no_grad()
     def act_as_specified(self, obs: Tensor) -> Tensor:

@@ -26,15 +26,9 @@ import torch
 from torch import Tensor
 
 from . import register
-from .common.offpolicy import (
-    Batch,
-    DiffusionLearner,
-    DiffusionLearnerConfig,
-    Scalars,
-    best_of,
-    candidate_values,
-    require_counts,
-)
+from .common.candidates import best_of, candidate_values
+from .common.learner import Scalars, require_counts
+from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 SPECIFIED = 10  # candidates of the code's evaluation
 
@@ -79,8 +73,7 @@ class MaxEntDP(DiffusionLearner):
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
         """Sample the policy, and keep the best of some in evaluation if so configured."""
         if explore:
-            action = self.policy.sample(self.norm(obs), self.rng)
-            return self.exploration.replace(action, self.rng)
+            return self.explore(self.policy.sample(self.norm(obs), self.rng))
         count = self.config.act_candidates
         return best_of(self.policy, self.target_critic, self.norm(obs), count)
 

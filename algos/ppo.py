@@ -25,9 +25,9 @@ from bench.seeding import TRAINING, derive
 
 from . import register
 from .common.exploration import ExplorationConfig, RandomExploration
+from .common.learner import Scalars, require_counts
 from .common.networks import RunningNorm, gradient_step, mlp, require_activation
 from .common.novelty import NovelD, NoveltyConfig
-from .common.offpolicy import Scalars, require_counts
 
 
 @dataclass
@@ -84,7 +84,8 @@ class PPO(nn.Module):
         super().__init__()
         self.config = config
         self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty)
+        warmup = config.exploration.warmup
+        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty, warmup)
         self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.actor = mlp([spec.obs_dim, *config.hidden, spec.act_dim], config.activation)
         self.value = mlp([spec.obs_dim, *config.hidden, 1], config.activation)

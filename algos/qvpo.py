@@ -23,16 +23,9 @@ import torch
 from torch import Tensor
 
 from . import register
-from .common.offpolicy import (
-    Batch,
-    DiffusionLearner,
-    DiffusionLearnerConfig,
-    Scalars,
-    best_of,
-    candidate_values,
-    candidates,
-    require_counts,
-)
+from .common.candidates import best_of, candidate_values, candidates
+from .common.learner import Scalars, require_counts
+from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 SPECIFIED = 32  # candidates of the code's evaluation
 
@@ -84,7 +77,7 @@ class QVPO(DiffusionLearner):
         rng, config = self.rng if explore else None, self.config
         count = config.explore_candidates if explore else config.act_candidates
         action = best_of(self.policy, self.target_critic, self.norm(obs), count, rng)
-        return self.exploration.replace(action, rng) if explore else action
+        return self.explore(action) if explore else action
 
     @torch.no_grad()
     def act_as_specified(self, obs: Tensor) -> Tensor:

@@ -22,14 +22,15 @@ from torch import Tensor, nn
 from bench.api import Spec
 
 from . import register
+from .common.learner import LearnerConfig, Scalars
 from .common.networks import gradient_step, mlp, require_activation
-from .common.offpolicy import Batch, OffPolicy, OffPolicyConfig, Scalars
+from .common.offpolicy import Batch, OffPolicy
 
 LOG_STD = (-5.0, 2.0)
 
 
 @dataclass
-class Config(OffPolicyConfig):
+class Config(LearnerConfig):
     """Settings of SAC."""
 
     hidden: tuple[int, ...] = (128, 128)
@@ -70,7 +71,7 @@ class SAC(OffPolicy):
         start = torch.tensor(config.temperature, device=device).log()
         self.log_temperature = nn.Parameter(start)
         self.temperature_opt = torch.optim.Adam([self.log_temperature], config.temperature_lr)
-        self.optimizers.append(self.temperature_opt)
+        self.optimizers["temperature"] = self.temperature_opt
         entropy = config.target_entropy
         self.target_entropy = -float(spec.act_dim) if entropy is None else entropy
 
@@ -83,7 +84,7 @@ class SAC(OffPolicy):
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
         """Sample the Gaussian, or take its mean in evaluation if so configured."""
         if explore:
-            return self.exploration.replace(self.policy(self.norm(obs), self.rng)[0], self.rng)
+            return self.explore(self.policy(self.norm(obs), self.rng)[0])
         if self.config.deterministic:
             return self.act_as_specified(obs)
         return self.policy(self.norm(obs))[0]
@@ -103,15 +104,18 @@ class SAC(OffPolicy):
         squash = 2 * (0.6931471805599453 - raw - F.softplus(-2 * raw))  # log(1 - tanh^2), stable
         return raw.tanh(), (normal - squash).sum(-1)
 
+    def next_action(self, norm_obs: Tensor) -> Tensor:
+        """Sample the Gaussian."""
+        return self.policy(norm_obs, self.rng)[0]
+
+    @torch.no_grad()
     def critic_target(self, batch: Batch) -> Tensor:
         """Return n-step reward + gamma^n [min Q_target(s', a') - temperature log pi(a'|s')]."""
-        with torch.no_grad():
-            action, log_density = self.policy(batch["norm_bootstrap_obs"], self.rng)
-            reward = batch["n_step_reward"]
-            if self.config.entropy_backup:
-                temperature = self.log_temperature.exp()
-                reward = reward - batch["discount"] * temperature * log_density
-            return self.backup(batch, action, reward)
+        if not self.config.entropy_backup:
+            return super().critic_target(batch)
+        action, log_density = self.policy(batch["norm_bootstrap_obs"], self.rng)
+        entropy = -self.log_temperature.exp() * log_density
+        return self.backup(batch, action, batch["n_step_reward"] + batch["discount"] * entropy)
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
         """Return E[temperature log pi - min Q]."""

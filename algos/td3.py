@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from bench.api import Spec
 
 from . import register
+from .common.exploration import BehaviourNoise
+from .common.learner import LearnerConfig, Scalars, require_counts
 from .common.networks import mlp, require_activation
-from .common.offpolicy import Batch, OffPolicy, OffPolicyConfig, Scalars, require_counts
+from .common.offpolicy import Batch, OffPolicy
 
 
 @dataclass
-class Config(OffPolicyConfig):
+class Config(LearnerConfig):
     """Settings of TD3."""
 
     hidden: tuple[int, ...] = (128, 128)
@@ -55,14 +57,11 @@ class Config(OffPolicyConfig):
 class TD3(OffPolicy):
     """Twin delayed deterministic policy gradient: one action per state."""
 
-    std: Tensor
-
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
         super().__init__(spec, config, device)
         self.delay = config.delay
         self.target_actor = self.average(self.actor, config.tau)
-        std = torch.linspace(*config.noise, spec.num_envs, device=device)[:, None]
-        self.register_buffer("std", std)
+        self.noise = BehaviourNoise(config.noise, spec.num_envs).to(device)
 
     def make_actor(self) -> nn.Module:
         """Return a network of actions before they are squashed."""
@@ -73,10 +72,7 @@ class TD3(OffPolicy):
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
         """Return the actor's action, with noise if it explores."""
         action = self.actor(self.norm(obs)).tanh()
-        if explore:
-            action = action + self.std * torch.randn_like(action, generator=self.rng)
-            action = self.exploration.replace(action, self.rng).clamp(-1, 1)
-        return action
+        return self.explore(self.noise(action, self.rng)) if explore else action
 
     def next_action(self, norm_obs: Tensor) -> Tensor:
         """Return the target actor's actions (B, A) with clipped noise."""

@@ -73,7 +73,7 @@ class Algorithm(Protocol):
     algorithm's business. Built as `Class(spec, config, device)`.
 
     What else an algorithm may offer is in the protocols below: `StoresPolicy`, `ActsAsSpecified`,
-    `HasValues`, `HasClusters`.
+    `HasValues`, `HasClusters`, `TakesLabels`.
     """
 
     num_modes: int  # M, how many modes `act` can be commanded to follow now; 0 if it takes none
@@ -157,6 +157,18 @@ class HasClusters(Protocol):
 
     def clusters(self) -> dict[str, Any]:
         """Return linkage (n - 1, 4), labels (n,) and cut, the height of the cut; or {}."""
+        ...
+
+
+@runtime_checkable
+class TakesLabels(Protocol):
+    """An algorithm that can be shown the task's own mode labels: an oracle, for ablations alone."""
+
+    def observe_labels(self, label: Tensor) -> None:
+        """Be told the labels (N,) int64 of the episodes that end with the next `observe`.
+
+        A mode's index, K for a success in no named mode, -1 for a failure or no end.
+        """
         ...
 
 

@@ -49,6 +49,14 @@ class Step(NamedTuple):
     next_position: np.ndarray
     ended: list[Episode]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels (N,) of the episodes that ended (see `Episode.mode`), -1 where none did."""
+        labels = np.full(len(self.obs), -1)
+        for episode in self.ended:
+            labels[episode.slot] = episode.mode
+        return labels
+
     def transition(self, device: str | torch.device) -> Transition:
         """Return what an algorithm observes of the step, on its device."""
 

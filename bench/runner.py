@@ -19,7 +19,7 @@ import torch
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, Task, TaskEnv
+from bench.api import Algorithm, Spec, TakesLabels, Task, TaskEnv
 from bench.configuration import as_dict
 from bench.errors import UsageError
 from bench.evaluation import evaluate, protocols, summarise
@@ -31,8 +31,9 @@ from bench.provenance import digest, git_revision, hardware, now, versions
 from bench.records import EpisodeLog, Record
 from bench.rollout import Rollout
 from bench.seeding import ALGORITHM, EVALUATION, TRAINING, derive
-from bench.settings import Settings, binding, cores, resolve_device
-from bench.storage import Damaged, load_state, pack
+from bench.settings import Settings, cores, resolve_device
+from bench.standing import run_dir
+from bench.storage import load_state, pack
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a scheduler whose time is up
 RECENT = 100  # training episodes whose return and success are logged
@@ -48,98 +49,6 @@ class Display(Protocol):
     def show(self, env_steps: int, total: int, facts: dict[str, float]) -> None:
         """Show progress; called often."""
         ...
-
-
-def place_of(results: str, experiment: str, task: str, algo: str, seed: int) -> Path:
-    """Return the directory of a run's records, by its names."""
-    return Path(results) / experiment / task / algo / f"seed={seed}"
-
-
-def run_dir(settings: Settings) -> Path:
-    """Return the directory of a run's records."""
-    names = settings.names
-    return place_of(settings.results, settings.experiment, names.task, names.algo, settings.seed)
-
-
-def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted keys."""
-    if not isinstance(values, dict):
-        return {prefix: list(values) if isinstance(values, tuple) else values}
-    return {k: v for key, value in values.items()
-            for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}  # fmt: skip
-
-
-def with_names_now(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return a flat configuration with the names that settings have now."""
-    algo, task = (
-        bench.algos.registry[settings.names.algo],
-        bench.tasks.registry[settings.names.task],
-    )
-    renamed = {f"{part}.{was}": f"{part}.{now}" for part, entry in (("algo", algo), ("task", task))
-               for was, now in entry.renamed.items()}  # fmt: skip
-    return {renamed.get(key, key): value for key, value in config.items()}
-
-
-def state_of(settings: Settings) -> str:
-    """Say what is to be done at a run's directory: `new`, `done` or `resume`.
-
-    With `overwrite`, a run that is damaged or was made with other settings counts as `new`.
-
-    Raises:
-        UsageError: if what is there was made with other settings, naming them, is damaged, or is in
-            use.
-    """
-    record = Record(run_dir(settings))
-    if record.locked():
-        raise UsageError(f"{record.path} is in use by another process")
-    try:
-        state, differing = standing(record, settings)
-    except Damaged as error:
-        if settings.overwrite:
-            return "new"
-        raise UsageError(f"{error}; overwrite=true makes the run anew") from None
-    if differing and not settings.overwrite:
-        more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
-        raise UsageError(
-            f"{record.path} was made with other settings: {'; '.join(differing[:4])}{more}. "
-            "Use another experiment=NAME or overwrite=true"
-        )
-    return "new" if differing else state
-
-
-def standing(record: Record, settings: Settings) -> tuple[str, list[str]]:
-    """Return how far a run is, and the settings in which it differs; every file is checked.
-
-    A lost or damaged run.json is no loss where there is a checkpoint: the run goes on from there.
-
-    Raises:
-        Damaged: if a file is, or is lost.
-    """
-    if not record.has_data():
-        return "new", []
-    checkpoint = (record.path / "checkpoint.pt").exists()
-    try:
-        facts = record.read()
-    except Damaged:
-        if not checkpoint:
-            raise
-        facts = {}
-    if not (facts or checkpoint):
-        raise Damaged(f"{record.path}: run.json is lost, and there is no checkpoint")
-    done = facts.get("status") == "done"  # then the checkpoint may have been thrown away
-    record.sums.verify(but=("run.json", "checkpoint.pt") if done else ("run.json",))
-    stored = record.read_config()
-    if not stored and facts.get("env_steps", 1):
-        raise Damaged(f"{record.path}: config.yaml is lost, which says what was run")
-    was = with_names_now(flat(binding(stored)), settings)
-    now = flat(binding(as_dict(settings)))
-    differing = [
-        f"{key} was {was.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)
-    ]  # fmt: skip
-    if done:
-        return "done", differing
-    return ("resume" if checkpoint else "new"), differing if stored else []
 
 
 def described(error: BaseException) -> str:
@@ -358,6 +267,8 @@ class Run:
             self.recent.append((episode.total_reward, float(bool(episode.success))))
         if step.ended:  # other observations than those that episodes ended with
             check("observation", self.rollout.obs, BOUND, self.env_steps)
+        if isinstance(self.algo, TakesLabels):
+            self.algo.observe_labels(torch.as_tensor(step.labels))
         self.algo.observe(step.transition(self.device))
         scalars = self.algo.update()
         self.updates += bool(scalars)

@@ -25,6 +25,7 @@ sideways, towards the hinge; drawers and doors stand where the arm can reach all
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +78,13 @@ class Manipulation(Task):
         self.name, self.config = name, config
         self.obs_dim, self.position_dim = 20 + 2 * self.things, 3 + self.things
 
+    @abstractmethod
     def furnish(self, spec: mujoco.MjSpec) -> None:
         """Add the scene's things to the arm on its table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def goal(self, position: np.ndarray) -> np.ndarray:
         """Return which goal positions (N, P) have reached, -1 none."""
-        raise NotImplementedError
 
     def label(self, path: np.ndarray, goal: int | None = None) -> int:
         """Label an episode.
@@ -102,8 +103,11 @@ class Manipulation(Task):
         return int(self.goal(path[-1:])[0]) if known else self.nearest(path[-1])
 
     def nearest(self, tip: np.ndarray) -> int:
-        """Return the goal that the end effector (3,) has probably reached, -1 none."""
-        raise NotImplementedError
+        """Return the goal that the end effector (3,) has probably reached, -1 none.
+
+        Where a scene has things that move, their joints would say; a task with such says it better.
+        """
+        return int(self.goal(tip[None])[0])
 
     def model(self) -> mujoco.MjModel:
         """Return the MuJoCo model."""

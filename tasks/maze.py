@@ -23,6 +23,7 @@ observed. Departures from the paper: walls of 6 m, symmetric pay on v2, evaluati
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -158,9 +159,9 @@ class Maze(Task):
 
         return WorldVectorEnv(self, MazeWorld(self, training), num_envs, seed, threads)
 
+    @abstractmethod
     def model(self) -> mujoco.MjModel:
         """Return the MuJoCo model."""
-        raise NotImplementedError
 
 
 def as_pair(vector: np.ndarray) -> tuple[float, float]:

@@ -34,7 +34,25 @@ FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 CLOCK = 0  # index of the simulated time in a full physics state
 
 
-class WorldVectorEnv(VectorEnv, TaskEnv):
+class HasHorizon:
+    """Tells Gymnasium's spec of an environment its horizon."""
+
+    horizon: int  # steps after which an episode is truncated
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium made this from; its `max_episode_steps` is the horizon."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            spec.max_episode_steps = self.horizon
+        self._spec = spec
+
+
+class WorldVectorEnv(HasHorizon, VectorEnv, TaskEnv):
     """N copies of a task's world with SAME_STEP autoreset.
 
     Reaching a goal terminates an episode, and so does failing where a task knows that; the task's
@@ -61,7 +79,6 @@ class WorldVectorEnv(VectorEnv, TaskEnv):
         model = self.model = world.model
         seconds = world.frame_skip * model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / seconds)}
-        self._spec: EnvSpec | None = None
         size = mujoco.mj_stateSize(model, FULL)
         self.state = np.zeros((num_envs, size))
         self.simulated = np.zeros((num_envs, world.frame_skip, size))
@@ -101,17 +118,6 @@ class WorldVectorEnv(VectorEnv, TaskEnv):
         """Become what `__getstate__` returned."""
         vars(self).update(state)
         self.prepare()
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What Gymnasium made this from; its `max_episode_steps` is the horizon."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        if spec is not None:
-            spec.max_episode_steps = self.horizon
-        self._spec = spec
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -346,7 +352,7 @@ def show(env: TaskEnv, render_mode: str | None) -> VectorEnv:
 UNDECIDED = {"success": False, "is_success": False, "goal": -1, "mode": -1}
 
 
-class SingleEnv(gymnasium.Env):
+class SingleEnv(HasHorizon, gymnasium.Env):
     """What `gymnasium.make` makes: a vector environment of one, without autoreset.
 
     The info of every step has `success`, `is_success`, `goal` and `mode`; before an episode's end
@@ -380,20 +386,8 @@ class SingleEnv(gymnasium.Env):
         self.metadata = {
             key: value for key, value in self.vector.metadata.items() if key != "autoreset_mode"
         }
-        self._spec: EnvSpec | None = None
         self.observation_space = self.vector.single_observation_space
         self.action_space = self.vector.single_action_space
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What Gymnasium made this from; its `max_episode_steps` is the horizon."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        if spec is not None:
-            spec.max_episode_steps = self.horizon
-        self._spec = spec
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -80,3 +80,22 @@ class RandomExploration(nn.Module):
     def set_extra_state(self, state: int) -> None:
         """Take back what `get_extra_state` returned."""
         self.steps = state
+
+
+class BehaviourNoise(nn.Module):
+    """Gaussian noise of another standard deviation in each training environment (Ape-X's ladder).
+
+    Args:
+        ends: standard deviations of the first and the last environment.
+        num_envs: N; those between are evenly spaced.
+    """
+
+    std: Tensor
+
+    def __init__(self, ends: tuple[float, float], num_envs: int) -> None:
+        super().__init__()
+        self.register_buffer("std", torch.linspace(*ends, num_envs)[:, None])
+
+    def forward(self, action: Tensor, rng: torch.Generator | None) -> Tensor:
+        """Return actions (N, A) with noise added."""
+        return action + self.std * torch.randn_like(action, generator=rng)

@@ -19,7 +19,7 @@ class NoveltyConfig:
     """Settings of the novelty bonus; alike for all algorithms of a comparison."""
 
     coef: float = 0.003  # bonus per step, in units of the task's largest return; 0 turns it off
-    anneal: int = 0  # env steps over which the bonus falls to 0 in a line; 0: never
+    anneal: int = 0  # env steps after the warm-up over which the bonus falls to 0; 0: never
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
     observe: str = "all"  # all | position: what is novel; position needs a task that has one
@@ -48,13 +48,21 @@ class NovelD(nn.Module):
     The bonus of a step is max(n(s') - alpha n(s), 0), without the original's gate on first
     visits within an episode, as in DDiffPG. Every step of an n-step return has its own, so that
     what a step is worth does not depend on n, nor on who learns from it.
+
+    Args:
+        obs_dim: O.
+        position_dim: P.
+        config: of the bonus.
+        warmup: env steps before learning begins, during which nothing is annealed.
     """
 
     mean: Tensor
 
-    def __init__(self, obs_dim: int, position_dim: int, config: NoveltyConfig) -> None:
+    def __init__(
+        self, obs_dim: int, position_dim: int, config: NoveltyConfig, warmup: int = 0
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.warmup = config, warmup
         self.of_position = config.observe == "position" and position_dim > 0
         self.position_norm = RunningNorm(position_dim, self.of_position)
         judged = position_dim if self.of_position else obs_dim
@@ -79,7 +87,9 @@ class NovelD(nn.Module):
     def coef(self) -> float:
         """What the mean bonus is worth now."""
         config = self.config
-        left = 1 - self.steps / config.anneal if config.anneal else 1.0
+        if config.anneal == 0:
+            return config.coef
+        left = 1 - max(self.steps - self.warmup, 0) / config.anneal
         return config.coef * max(left, 0.0)
 
     def encode(self, norm_obs: Tensor, position: Tensor) -> Tensor:

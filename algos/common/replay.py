@@ -24,6 +24,7 @@ class Replay(nn.Module):
         self.spec, self.device = spec, device
         self.added = 0
         self.fields: dict[str, Tensor] = {}
+        self.successes: Successes | None = None
 
     def __len__(self) -> int:
         return min(self.added, self.size)
@@ -47,6 +48,8 @@ class Replay(nn.Module):
         for key, value in row.items():
             self.fields[key][start : start + len(value)] = value
         self.added += len(step.obs)
+        if self.successes is not None:
+            self.successes.add(step, self.added)
 
     def allocate(self, shapes: dict[str, torch.Size]) -> None:
         """Reserve the storage."""
@@ -67,6 +70,18 @@ class Replay(nn.Module):
         span = min(len(self), recent or self.size)
         back = torch.randint(span, (count,), device=self.device, generator=rng)
         return (self.added - 1 - back) % self.size
+
+    def note_successes(self) -> None:
+        """From now on note which rows are of successful episodes, for `draw_successes`."""
+        self.successes = Successes(self.spec.num_envs, self.size, self.device)
+
+    def draw_successes(self, count: int, rng: torch.Generator | None = None) -> Tensor:
+        """Return as many row indices (count,), of successful episodes if there are any."""
+        index = self.draw(count, rng)
+        if self.successes is None or not len(self.successes):
+            return index
+        number = self.successes.draw(count, rng)
+        return torch.where(number >= self.added - self.size, number % self.size, index)
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
         """Return the transitions at `index` as a dict of (B, ...) tensors."""
@@ -125,6 +140,7 @@ class Replay(nn.Module):
         return {
             "added": self.added,
             "fields": {key: value[: len(self)].clone() for key, value in self.fields.items()},
+            "successes": self.successes.state() if self.successes is not None else None,
         }
 
     def set_extra_state(self, state: dict[str, object]) -> None:
@@ -134,3 +150,60 @@ class Replay(nn.Module):
         self.allocate({key: value.shape[1:] for key, value in fields.items()})
         for key, value in fields.items():
             self.fields[key][: len(value)] = value.to(self.device)
+        if self.successes is not None:
+            self.successes.load(state["successes"])  # type: ignore[arg-type]
+
+
+class Successes:
+    """Numbers of the transitions of successful episodes, counted from the first ever stored.
+
+    Args:
+        num_envs: N.
+        size: how many transitions are kept.
+        device: of the numbers.
+    """
+
+    def __init__(self, num_envs: int, size: int, device: torch.device | str) -> None:
+        self.size = size
+        self.begun = torch.zeros(num_envs, dtype=torch.int64)  # first number of running episodes
+        self.numbers = torch.zeros(1024, dtype=torch.int64, device=device)  # grows when full
+        self.count = 0  # of the numbers that are in use
+        self.checked = 0  # number of the last transition when they were last looked through
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, step: Transition, added: int) -> None:
+        """Take in a vector step, after which `added` transitions have been stored."""
+        for env in step.success.nonzero()[:, 0].tolist():
+            self.append(torch.arange(int(self.begun[env]) + env, added, len(self.begun)))
+        self.begun[(step.terminated | step.truncated).cpu()] = added
+        if added - self.checked > self.size // 16:  # rarely, as it reads all numbers
+            kept = self.numbers[: self.count]
+            kept = kept[kept >= added - self.size]
+            self.numbers[: len(kept)] = kept
+            self.count, self.checked = len(kept), added
+
+    def append(self, numbers: Tensor) -> None:
+        """Add the numbers (T,) of an episode's transitions."""
+        end = self.count + len(numbers)
+        while end > len(self.numbers):
+            self.numbers = torch.cat([self.numbers, torch.zeros_like(self.numbers)])
+        self.numbers[self.count : end] = numbers.to(self.numbers.device)
+        self.count = end
+
+    def draw(self, count: int, rng: torch.Generator | None = None) -> Tensor:
+        """Return uniform numbers (count,); up to a sixteenth of them may be stored no more."""
+        device = self.numbers.device
+        return self.numbers[torch.randint(self.count, (count,), device=device, generator=rng)]
+
+    def state(self) -> dict[str, object]:
+        """Return a copy of what `load` takes back."""
+        numbers = self.numbers[: self.count].clone()
+        return {"begun": self.begun.clone(), "numbers": numbers, "checked": self.checked}
+
+    def load(self, state: dict[str, object]) -> None:
+        """Take back what `state` returned."""
+        self.begun, self.count = state["begun"].cpu(), 0  # type: ignore[attr-defined]
+        self.checked = state["checked"]  # type: ignore[assignment]
+        self.append(state["numbers"])  # type: ignore[arg-type]

@@ -33,46 +33,38 @@ paper's; D-numbers are the defects that are not reproduced.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.api import Spec, Transition
-from bench.seeding import TRAINING, derive
 
 from .. import register
 from ..common.ascent import climb
-from ..common.critics import CriticConfig, TwinCritic, clip_by_group, inherit
+from ..common.critics import TwinCritic, clip_by_group, inherit
 from ..common.diffusion import DiffusionConfig, DiffusionPolicy
-from ..common.exploration import ExplorationConfig, RandomExploration
-from ..common.networks import RunningNorm, gradient_step, soft_update
-from ..common.novelty import NovelD, NoveltyConfig
-from ..common.replay import Replay
+from ..common.exploration import BehaviourNoise
+from ..common.learner import Learner, LearnerConfig, Scalars
+from ..common.networks import gradient_step
 from .episodes import Episodes
 from .modes import Inheritance, Modes, ModesConfig
 
 
 @dataclass
-class Config:
-    """Settings of DDiffPG."""
+class Config(LearnerConfig):
+    """Settings of DDiffPG.
 
-    gamma: float = 0.99
-    n_step: int = 10  # of the mode Q-functions
-    batch: int = 512  # rows of all groups together
-    updates: int = 1  # per vector step
+    `n_step` is of the mode Q-functions, `batch` counts the rows of all groups together, and `clip`
+    bounds the gradient norm of each Q-function by itself.
+    """
+
     replay: int = 200_000  # transitions that the exploration Q-function learns from
-    normalize: bool = True  # observations, by running mean and variance
-    actor: DiffusionConfig = field(default_factory=DiffusionConfig)
-    actor_lr: float = 1e-3
-    ema: float = 0.001  # rate of the averaged actor that acts; 1: the actor itself
-    critic: CriticConfig = field(default_factory=CriticConfig)
-    critic_lr: float = 1e-3
     tau: float = 0.05  # rate of the target critics
+    actor: DiffusionConfig = field(default_factory=DiffusionConfig)
+    ema: float = 0.001  # rate of the averaged actor that acts; 1: the actor itself
     weight_decay: float = 0.0
-    clip: float = 1.0  # bound on the gradient norm of each Q-function and of the actor
     target_start: str = "anchored"  # where the ascent of target actions begins: policy | stored |
     # anchored: at the executed action in a mode's own successes, else at a sample of the policy
     ascent_steps: int = 5
@@ -83,7 +75,8 @@ class Config:
     embedding: int = 5  # dimensions
     mask: float = 0.5  # share of rows that train the policy without embedding
     mask_failures: bool = False  # whether failed episodes do so too
-    success_share: float = 0.5  # of a mode's rows; 0: uniform over its episodes, failed or not
+    success_share: float = 0.5  # of a mode's rows, from its successes; 0: uniform over its
+    # episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
@@ -91,8 +84,6 @@ class Config:
     explore_until: int = 0  # env steps after which no episode explores; 0: never
     command_share: float = 0.8  # of the other episodes: command a mode instead of none
     modes: ModesConfig = field(default_factory=ModesConfig)
-    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
-    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
 
     def __post_init__(self) -> None:
         """Check what the types do not.
@@ -100,6 +91,7 @@ class Config:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
+        super().__post_init__()
         if self.target_start not in ("policy", "anchored", "stored"):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
@@ -114,31 +106,25 @@ class Config:
     commanded="yes",
     source="Li et al. 2024, arXiv 2406.00681",
 )
-class DDiffPG(nn.Module):
+class DDiffPG(Learner):
     """Diffusion policy gradient with discovered modes, a Q-function each and commands."""
 
     embeddings: Tensor
     role: Tensor
-    std: Tensor
+    acting = ("ema_actor", "norm")
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
-        super().__init__()
-        self.spec, self.config, self.device = spec, config, device
+        super().__init__(spec, config, device)
         groups = config.modes.most + 1  # group 0 explores
-        self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty)
-        self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.critic = TwinCritic(groups, spec.obs_dim, spec.act_dim, config.critic)
-        self.target_critic = deepcopy(self.critic).requires_grad_(False)
+        self.target_critic = self.average(self.critic, config.tau)
         self.actor = DiffusionPolicy(spec.act_dim, spec.obs_dim + config.embedding, config.actor)
-        self.ema_actor = deepcopy(self.actor).requires_grad_(False)
+        self.ema_actor = self.average(self.actor, config.ema)
         self.register_buffer("embeddings", torch.randn(groups + 1, config.embedding))
         self.embeddings[-1] = 0  # no command; so index -1 means none
         self.register_buffer("role", torch.zeros(spec.num_envs, dtype=torch.int64))
-        self.register_buffer("std", torch.linspace(*config.noise, spec.num_envs)[:, None])
+        self.noise = BehaviourNoise(config.noise, spec.num_envs)
         self.to(device)
-        self.rng = torch.Generator(device).manual_seed(derive(spec.seed, TRAINING))
-        self.replay = Replay(spec, config.replay, device)
         copies = config.modes.most if config.target_start == "stored" else 0
         self.episodes = Episodes(spec, config.modes.capacity, device, copies)
         self.modes = Modes(self.episodes, config.modes, self.rng)
@@ -149,9 +135,10 @@ class DDiffPG(nn.Module):
         self.critic_opt = torch.optim.AdamW(
             self.critic.parameters(), config.critic_lr, weight_decay=decay, fused=True
         )
+        self.optimizers |= {"actor": self.actor_opt, "critic": self.critic_opt}
         self.num_modes = 0
         self.vector_steps = 0
-        self.reward_scale = 1 / (spec.max_return or 1.0)
+        self.told = torch.full((spec.num_envs,), -1)  # the task's labels, if a harness shows them
         self.weights: Tensor | None = None  # of the modes' slots, see `Modes`
         self.tubes: Tensor | None = None  # surroundings of the modes' paths, see `Modes`
 
@@ -164,10 +151,7 @@ class DDiffPG(nn.Module):
             index = torch.full((len(obs),), -1, device=obs.device) if mode is None else mode + 1
             rng = None
         action = self.ema_actor.sample(self.condition(obs, self.embeddings[index]), rng)
-        if explore:
-            action = action + self.std * torch.randn_like(action, generator=rng)
-            action = self.exploration.replace(action, rng).clamp(-1, 1)
-        return action
+        return self.explore(self.noise(action, rng)) if explore else action
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -193,18 +177,14 @@ class DDiffPG(nn.Module):
         return torch.cat([self.norm(obs), embedding], dim=-1)
 
     @torch.no_grad()
-    def observe(self, step: Transition) -> None:
+    def observe(self, step: Transition, **extra: Tensor) -> None:
         """Remember a vector step; file ended episodes; recluster when it is time."""
-        step = step._replace(reward=step.reward * self.reward_scale)
-        self.norm.observe(step.obs)
-        self.novelty.observe(step.position)
-        stored = {"target": step.action} if self.config.target_start == "stored" else {}
-        self.replay.add(step, **stored)
         warming_up = self.exploration.warming_up
-        ended = self.episodes.append(step)
-        self.exploration.observe(step.terminated | step.truncated, self.rng)
+        stored = {"target": step.action} if self.config.target_start == "stored" else {}
+        super().observe(step, **stored, **extra)
+        ended = self.episodes.append(step._replace(reward=step.reward * self.reward_scale))
         for env in ended.tolist():
-            self.modes.add_episode(env)
+            self.modes.add_episode(env, int(self.told[env]))
         self.vector_steps += 1
         due = self.vector_steps % self.config.modes.every == 0
         if not self.exploration.warming_up and (due or warming_up):
@@ -212,6 +192,10 @@ class DDiffPG(nn.Module):
         if len(ended):
             self.weights = self.tubes = None
             self.role[ended] = self.draw_roles(len(ended))
+
+    def observe_labels(self, label: Tensor) -> None:
+        """Be told the task's labels (N,) of what ends next; heeded with `modes.labels=task`."""
+        self.told = label
 
     def draw_roles(self, count: int) -> Tensor:
         """Draw what new training episodes follow, (count,): 0 explores, k mode k-1, -1 nothing."""
@@ -249,21 +233,14 @@ class DDiffPG(nn.Module):
         self.episodes.inherit_targets(inheritance.parents)
         self.weights = self.tubes = None
 
-    def update(self) -> dict[str, Tensor | float]:
-        """Learn `updates` times, once the warm-up is over."""
-        scalars: dict[str, Tensor | float] = {}
-        if not self.exploration.warming_up:
-            for _ in range(self.config.updates):
-                scalars = self.learn()
-        return scalars
-
-    def learn(self) -> dict[str, Tensor | float]:
+    def learn(self) -> Scalars:
         """Take one step of every Q-function, the actor and the novelty model."""
         batch = self.sample()
         critic_loss = self.learn_critics(batch)
         batch = self.without_rivals(batch)
         target, value = self.improve(batch)
         actor_loss = self.learn_actor(batch, target)
+        self.follow()
         return self.step_novelty() | {
             "critic_loss": critic_loss.mean(),
             "explore_value": value[0].mean(),
@@ -319,22 +296,9 @@ class DDiffPG(nn.Module):
         embedding = self.embeddings[: self.num_modes + 1, None].expand(-1, rows, -1)
         return groups | where | {"embedding": embedding, "success": success}
 
-    def bonus(self, obs: Tensor, position: Tensor, counted: Tensor | None = None) -> Tensor:
-        """Return the bonus of the steps between successive states (see `NovelD.bonus`)."""
-        return self.novelty.bonus(self.norm(obs), position, counted)
-
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""
         return self.config.mode_novelty * self.bonus(obs, position, counted)
-
-    def step_novelty(self) -> dict[str, Tensor | float]:
-        """Take one gradient step of the novelty model on the latest transitions, if it is on."""
-        config = self.config.novelty
-        if self.novelty.coef == 0:
-            return {}
-        recent = self.replay.draw(config.batch, self.rng, config.recent)
-        obs, position = (self.replay.fields[key][recent] for key in ("next_obs", "next_position"))
-        return {"novelty_loss": self.novelty.learn(self.norm(obs), position)}
 
     def draw_mode_rows(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw every mode's rows: slots, steps and whether they are its own successes, (M, rows).
@@ -399,7 +363,6 @@ class DDiffPG(nn.Module):
         losses.sum().backward()
         clip_by_group(self.critic, len(losses), config.clip)
         self.critic_opt.step()
-        soft_update(self.target_critic, self.critic, config.tau)
         return losses.detach()
 
     def improve(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -443,46 +406,36 @@ class DDiffPG(nn.Module):
         masked[0] = False  # the exploring embedding is no mode
         embedding = batch["embedding"] * ~masked[..., None]
         condition = self.condition(batch["obs"], embedding).flatten(0, 1)
-        loss = self.actor.loss(target.flatten(0, 1), condition, self.rng).mean()
+        loss = self.actor.loss(target.flatten(0, 1), condition, self.rng)
+        if not config.modes.equal:
+            share = torch.cat([torch.ones(1), self.modes.shares()]).to(self.device)
+            loss = loss * share.repeat_interleave(target.shape[1])
+        loss = loss.mean()
         gradient_step(self.actor_opt, loss, self.actor.parameters(), config.clip)
-        soft_update(self.ema_actor, self.actor, config.ema)
         return loss.detach()
 
     def policy_state_dict(self) -> dict[str, Any]:
-        """Return what acting needs: the averaged actor, embeddings, normalisation, M."""
-        return {
-            "ema_actor": self.ema_actor.state_dict(),
-            "norm": self.norm.state_dict(),
-            "embeddings": self.embeddings,
-            "num_modes": self.num_modes,
-        }
+        """Return what acting needs: the averaged actor, normalisation, embeddings, M."""
+        modes = {"embeddings": self.embeddings, "num_modes": self.num_modes}
+        return super().policy_state_dict() | modes
 
     def load_policy_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `policy_state_dict` returned."""
-        self.ema_actor.load_state_dict(state["ema_actor"])
-        self.norm.load_state_dict(state["norm"])
+        super().load_policy_state_dict(state)
         self.embeddings.copy_(state["embeddings"])
         self.num_modes = state["num_modes"]
 
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return all optimisers, in the order of their states."""
-        return [self.actor_opt, self.critic_opt, self.novelty.optimizer]
-
     def get_extra_state(self) -> dict[str, Any]:
         """Return what `state_dict` holds beside networks and memories."""
-        return {
-            "optimizers": [o.state_dict() for o in self.optimizers()],
+        return super().get_extra_state() | {
             "modes": self.modes.state_dict(),
             "num_modes": self.num_modes,
             "vector_steps": self.vector_steps,
-            "rng": self.rng.get_state(),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what `get_extra_state` returned."""
-        for optimizer, saved in zip(self.optimizers(), state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        super().set_extra_state(state)
         self.modes.load_state_dict(state["modes"])
         self.num_modes, self.vector_steps = state["num_modes"], state["vector_steps"]
-        self.rng.set_state(state["rng"].cpu())
         self.weights = self.tubes = None

@@ -21,6 +21,9 @@ class ModesConfig:
     """Settings of mode discovery."""
 
     discover: bool = True  # False: one mode holds every success (the method without clustering)
+    labels: str = "clusters"  # clusters | task: what sorts the successes; the task's own labels
+    # are an oracle, for ablations alone
+    equal: bool = True  # modes share memory and batch equally; False: as often as they succeed
     threshold: float = 2.5  # m, root-mean-square DTW distance; 0: 0.7 x the largest merge
     loop_radius: float = 3.0  # m; a path that comes back this near has made a loop
     points: int = 32  # of a path, after resampling
@@ -43,6 +46,8 @@ class ModesConfig:
         """
         if self.beyond not in ("merge", "drop"):
             raise ValueError(f"modes.beyond={self.beyond!r}: valid are merge, drop")
+        if self.labels not in ("clusters", "task"):
+            raise ValueError(f"modes.labels={self.labels!r}: valid are clusters, task")
         if self.evict not in ("longest", "random"):
             raise ValueError(f"modes.evict={self.evict!r}: valid are longest, random")
         if self.failures not in ("shared", "nearest"):
@@ -75,14 +80,20 @@ class Modes:
         self.count = 0  # M
         self.slots: list[int] = []  # of the successes, in the order of the arrays below
         self.labels = np.zeros(0, np.int64)  # (n,) mode of each success, -1 none
+        self.truth = np.zeros(0, np.int64)  # (n,) the task's label of each, if it was told
         self.summaries = np.zeros((0, config.points, 0))  # (n, L, P)
         self.matrix = np.zeros((0, 0))  # (n, n) m
         self.failures: list[int] = []  # slots, oldest first
         self.failure_labels: list[int] = []
         self.leaving: list[int] = []  # modes that the last reclustering would have dropped
 
-    def add_episode(self, env: int) -> None:
-        """Store the ended episode of `env`, giving up another where memory is full."""
+    def add_episode(self, env: int, truth: int = -1) -> None:
+        """Store the ended episode of `env`, giving up another where memory is full.
+
+        Args:
+            env: whose episode ended.
+            truth: the task's label of it, for `labels=task`.
+        """
         half = self.config.capacity // 2
         if self.episodes.success[env]:
             if len(self.slots) >= half:
@@ -90,7 +101,7 @@ class Modes:
             slot = self.episodes.free_slot()
             self.episodes.store(env, slot)
             if slot is not None:
-                self.append_success(slot)
+                self.append_success(slot, truth)
         else:
             if len(self.failures) >= half:
                 self.episodes.number[self.failures.pop(0)] = -1
@@ -108,14 +119,21 @@ class Modes:
         path = self.episodes.path(slot).cpu().numpy()
         return summarize(path, self.config.points, self.config.loop_radius)[None]
 
-    def append_success(self, slot: int) -> None:
+    def append_success(self, slot: int, truth: int = -1) -> None:
         """Add a success with its distances to all others; it joins the nearest mode at once."""
         new = self.summary(slot)
         old = self.summaries if len(self.slots) else np.zeros((0, *new.shape[1:]))
         row = distances(old, new)[0] if self.config.discover else np.zeros(len(old) + 1)
         self.summaries = np.concatenate([old, new])
         self.matrix = np.block([[self.matrix, row[:-1, None]], [row[None]]])
-        self.labels = np.append(self.labels, self.nearest(row[:-1], self.config.threshold))
+        if self.config.labels == "task":
+            alike = self.labels[self.truth == truth]
+            mode = int(alike[0]) if len(alike) else -1
+            if truth < 0:
+                raise ValueError("modes.labels=task: the labels of this task are not known")
+        else:
+            mode = self.nearest(row[:-1], self.config.threshold)
+        self.labels, self.truth = np.append(self.labels, mode), np.append(self.truth, truth)
         self.slots.append(slot)
 
     def nearest(self, row: np.ndarray, limit: float) -> int:
@@ -141,7 +159,12 @@ class Modes:
         return int(np.argmin(means))
 
     def surplus(self, among: np.ndarray) -> int:
-        """Return which success gives way: of the largest mode among these, longest or random."""
+        """Return which success gives way: of the largest mode among these, longest or random.
+
+        Without equal shares it is the oldest, whatever its mode.
+        """
+        if not self.config.equal:
+            return int(among[0])
         labels, counts = np.unique(self.labels[among], return_counts=True)
         crowd = among[self.labels[among] == labels[counts.argmax()]]
         if self.config.evict == "random":
@@ -156,7 +179,8 @@ class Modes:
         for i in which:
             self.episodes.number[self.slots[i]] = -1
         self.slots = [self.slots[i] for i in keep]
-        self.labels, self.summaries = self.labels[keep], self.summaries[keep]
+        self.labels, self.truth = self.labels[keep], self.truth[keep]
+        self.summaries = self.summaries[keep]
         self.matrix = self.matrix[np.ix_(keep, keep)]
 
     def recluster(self) -> Inheritance | None:
@@ -175,8 +199,7 @@ class Modes:
             return None
         old = self.members()
         before = self.labels
-        limit = self.config.most if self.config.beyond == "merge" else len(self.slots)
-        self.labels = self.ranked(partition(self.matrix, self.config.threshold, limit))
+        self.labels = self.ranked(self.sorted())
         inheritance = Inheritance(*match(self.members(), old))
         drops = [j for j in range(len(old)) if j not in inheritance.parents]
         if not set(drops) <= set(self.leaving):
@@ -187,6 +210,13 @@ class Modes:
         self.balance()
         self.failure_labels = [self.nearest_mode(self.summary(slot)) for slot in self.failures]
         return inheritance
+
+    def sorted(self) -> np.ndarray:
+        """Return the cluster of each success, (n,) integers from 0."""
+        if self.config.labels == "task":
+            return np.unique(self.truth, return_inverse=True)[1]
+        limit = self.config.most if self.config.beyond == "merge" else len(self.slots)
+        return partition(self.matrix, self.config.threshold, limit)
 
     def ranked(self, labels: np.ndarray) -> np.ndarray:
         """Renumber clusters by size, largest first, -1 for those too small to be a mode."""
@@ -206,6 +236,8 @@ class Modes:
 
     def balance(self) -> None:
         """Keep at most an equal share of the memory's successes in each mode."""
+        if not self.config.equal:
+            return
         share = max(self.config.capacity // (2 * self.count), 1)
         for mode in range(self.count):
             while (self.labels == mode).sum() > share:
@@ -237,6 +269,13 @@ class Modes:
                 row[mode, slots] = length[slots]
         return weights
 
+    def shares(self) -> Tensor:
+        """Return each mode's share of the batch times M, (M,): all 1 where they are equal."""
+        if self.config.equal:
+            return torch.ones(self.count)
+        sizes = np.bincount(self.labels[self.labels >= 0], minlength=self.count)
+        return torch.as_tensor(sizes * self.count / sizes.sum(), dtype=torch.float32)
+
     def tubes(self) -> Tensor:
         """Return points of the shortest paths of every mode, (M, tube_paths x L, P)."""
         points = []
@@ -251,7 +290,7 @@ class Modes:
 
     def tree(self) -> dict[str, object]:
         """Return the successes' average linkage (n - 1, 4), labels (n,) and where it is cut, m."""
-        if len(self.slots) < 2 or not self.config.discover:
+        if len(self.slots) < 2 or not self.config.discover or self.config.labels == "task":
             return {}
         linkage = average_linkage(self.matrix)
         cut = cut_height(linkage, self.config.threshold)
@@ -263,6 +302,7 @@ class Modes:
             "count": self.count,
             "slots": list(self.slots),
             "labels": torch.tensor(self.labels),
+            "truth": torch.tensor(self.truth),
             "summaries": torch.tensor(self.summaries),
             "matrix": torch.tensor(self.matrix),
             "failures": list(self.failures),

@@ -42,17 +42,9 @@ from bench.display import Bar, Overview, show
 from bench.errors import UsageError
 from bench.provenance import now
 from bench.records import Record
-from bench.runner import (
-    STOPPING,
-    Run,
-    Stopped,
-    described,
-    physics_threads,
-    place_of,
-    run_dir,
-    state_of,
-)
+from bench.runner import STOPPING, Run, Stopped, described, physics_threads
 from bench.settings import Settings, cores
+from bench.standing import place_of, run_dir, state_of
 
 console = Console(stderr=True)
 PARENT = os.getppid()  # when this process began; a later one means that it is gone

@@ -20,7 +20,8 @@ from bench.configuration import as_object
 from bench.display import Silent
 from bench.errors import UsageError
 from bench.registry import load_plugins
-from bench.runner import Run, Stopped, described, physics_threads, run_dir, state_of
+from bench.runner import Run, Stopped, described, physics_threads
+from bench.standing import run_dir, state_of
 
 STOP_FILE = "BENCH_STOP_FILE"  # names the file whose appearance stops the runs of a sweep
 

@@ -55,6 +55,36 @@ def test_without_discovery_one_mode_holds_every_episode(warmup):
     assert held.nonzero().flatten().tolist() == sorted(algo.modes.slots + algo.modes.failures)
 
 
+@pytest.mark.parametrize("name", [
+    n for n in LEARNERS if bench.algos.registry[n].info["data"] == "off-policy" and n != "ddiffpg"
+])  # fmt: skip
+def test_half_of_a_batch_may_come_from_successes(name):
+    torch.manual_seed(0)
+    entry = bench.algos.registry[name]
+    config = entry.config()
+    config.exploration.warmup, config.batch, config.success_share = 80, 32, 0.5
+    algo = entry.factory(SPEC, config, "cpu")
+    live(algo, 60)
+    reached = torch.stack([algo.sample()["n_step_reward"] for _ in range(20)])
+    assert (reached[:, 16:] > 0.5).float().mean() > 0.9, "ten-step returns of ten-step successes"
+    assert (reached[:, :16] > 0.5).float().mean() < 0.5, "one episode in four succeeds"
+    config.success_share = 1.5
+    with pytest.raises(ValueError, match=r"success_share=1\.5: valid are numbers in"):
+        config.__post_init__()
+
+
+def test_the_batch_is_shared_as_modes_succeed_where_shares_are_not_equal(monkeypatch):
+    algo = build("ddiffpg", equal=False)
+    live(algo, 60)
+    assert algo.num_modes == 1
+    batch = algo.without_rivals(algo.sample())
+    rows = batch["action"].shape[1]
+    losses, real = torch.tensor([1.0, 10.0]).repeat_interleave(rows), algo.actor.loss
+    monkeypatch.setattr(algo.modes, "shares", lambda: torch.tensor([3.0]))
+    monkeypatch.setattr(algo.actor, "loss", lambda *given: 0 * real(*given) + losses)
+    assert float(algo.learn_actor(batch, batch["action"])) == pytest.approx((1 + 3 * 10) / 2)
+
+
 def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
     algo = build("ddiffpg")
     live(algo, 60)

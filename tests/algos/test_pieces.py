@@ -242,8 +242,60 @@ def test_recent_rows_are_the_latest():
     assert set(replay.draw(500, torch.Generator().manual_seed(0)).tolist()) == set(range(8))
 
 
+def test_rows_of_successful_episodes_are_drawn_while_they_are_stored():
+    replay = Replay(SPEC, 20, "cpu")  # 10 vector steps
+    replay.note_successes()
+    rng = torch.Generator().manual_seed(0)
+    for t in range(4):
+        replay.add(step_of(t, 0.0))
+    assert set(replay.draw_successes(300, rng).tolist()) == set(range(8)), "none yet: uniform"
+    replay.add(step_of(4, 0.0, truncated=True)._replace(success=torch.zeros(2, dtype=torch.bool)))
+    for t in range(5, 8):  # of the first environment alone: its rows are the even ones
+        replay.add(step_of(t, 1.0, terminated=t == 7))
+    assert set(replay.draw_successes(300, rng).tolist()) == {10, 12, 14}
+    copy = Replay(SPEC, 20, "cpu")
+    copy.note_successes()
+    copy.load_state_dict(replay.state_dict())
+    for memory in (replay, copy):
+        for t in range(8, 16):  # steps 0 to 5 are overwritten, 6 and 7 are not
+            memory.add(step_of(t, 0.0))
+        assert set(memory.draw_successes(300, rng).tolist()) == {12, 14}
+        for t in range(16, 24):
+            memory.add(step_of(t, 0.0))
+        assert len(memory.successes) == 0, "nothing of it is stored"
+        assert len(set(memory.draw_successes(300, rng).tolist())) == 20
+
+
+def test_the_task_s_labels_sort_successes_where_they_are_the_oracle():
+    episodes = Episodes(replace(SPEC), 40, "cpu")
+    modes = Modes(episodes, ModesConfig(labels="task", loop_radius=0.1))
+    for at, truth in ((0.0, 7), (0.1, 3), (50.0, 7), (50.0, 3), (0.0, 3)):  # no cluster of paths
+        play(episodes, 4, "success", at=at)
+        modes.add_episode(0, truth)
+    modes.recluster()
+    assert modes.count == 2 and modes.labels.tolist() == [1, 0, 1, 0, 0], "the larger one is 0"
+    play(episodes, 4, "success", at=90.0)
+    modes.add_episode(0, 7)
+    assert modes.labels[-1] == 1, "it joins at once"
+    play(episodes, 4, "success", at=90.0)
+    with pytest.raises(ValueError, match="labels of this task are not known"):
+        modes.add_episode(0)
+
+
+def test_without_equal_shares_modes_count_as_often_as_they_succeed():
+    for equal, shares, kept in ((True, [1.0, 1.0], [2, 1]), (False, [1.5, 0.5], [3, 1])):
+        episodes = Episodes(replace(SPEC), 8, "cpu")
+        modes = Modes(episodes, ModesConfig(capacity=8, loop_radius=0.1, smallest=1, equal=equal))
+        for at in (0.0, 50.0, 50.0, 0.0, 0.0, 0.0):  # room for four successes
+            play(episodes, 4, "success", at=at)
+            modes.add_episode(0)
+        modes.recluster()
+        assert np.bincount(modes.labels).tolist() == kept
+        assert modes.shares().tolist() == shares
+
+
 def test_the_bonus_by_hand(monkeypatch):
-    novelty = NovelD(1, 0, NoveltyConfig(coef=0.5, alpha=0.5, normalize=False))
+    novelty = NovelD(1, 0, NoveltyConfig(coef=0.5, alpha=0.5, normalize=False), warmup=60)
     monkeypatch.setattr(novelty, "novelty", lambda obs, position: obs[..., 0])
     states = torch.tensor([[[2.0], [4.0], [1.0]], [[3.0], [1.0], [1.0]]])  # left, entered
     bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
@@ -252,6 +304,8 @@ def test_the_bonus_by_hand(monkeypatch):
     bonus = novelty.bonus(states, torch.zeros(2, 3, 0))
     assert bonus.mean() == pytest.approx(0.5) and float(novelty.mean) == pytest.approx(2.5 / 3)
     novelty.config.anneal = 100
+    novelty.observe(torch.zeros(60, 0))
+    assert novelty.bonus(states, torch.zeros(2, 3, 0)).mean() == pytest.approx(0.5), "warm-up"
     novelty.observe(torch.zeros(75, 0))
     assert novelty.bonus(states, torch.zeros(2, 3, 0)).mean() == pytest.approx(0.25 * 0.5)
     novelty.observe(torch.zeros(50, 0))

@@ -1,0 +1,164 @@
+"""What every learner with a replay has: memory, normalisation, bonus, random exploration, state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Spec, Transition
+from bench.seeding import TRAINING, derive
+
+from .critics import CriticConfig
+from .exploration import ExplorationConfig, RandomExploration
+from .networks import RunningNorm, soft_update
+from .novelty import NovelD, NoveltyConfig
+from .replay import Replay
+
+Scalars = dict[str, Tensor | float]
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def require_counts(config: Any, *names: str) -> None:
+    """Check that settings are at least 1.
+
+    Raises:
+        ValueError: naming the setting, its value and the valid ones.
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}={getattr(config, name)}: valid are integers from 1")
+
+
+@dataclass
+class LearnerConfig:
+    """Settings of every off-policy algorithm."""
+
+    gamma: float = 0.99
+    n_step: int = 10  # of the critic's target
+    batch: int = 512
+    updates: int = 1  # gradient steps per vector step
+    replay: int = 1_000_000  # transitions
+    success_share: float = 0.0  # of a batch, drawn from successful episodes; 0: uniform replay
+    normalize: bool = True  # observations, by running mean and variance
+    actor_lr: float = 1e-3
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    critic_lr: float = 1e-3
+    tau: float = 0.01  # rate of the target networks
+    clip: float = 1.0  # bound on gradient norms; 0: none
+    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+
+    def __post_init__(self) -> None:
+        """Check what the types do not.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        require_counts(self, "n_step", "batch", "updates", "replay")
+        if not 0 <= self.success_share <= 1:
+            raise ValueError(f"success_share={self.success_share}: valid are numbers in [0, 1]")
+
+
+class Learner(nn.Module, ABC):
+    """Remembers transitions and learns from them, `updates` times per vector step.
+
+    Args:
+        spec: of the task.
+        config: of the algorithm.
+        device: of all tensors.
+
+    Attributes:
+        rng: generator of everything random in training. Networks are initialised from torch's own
+            generator, and so are the draws of `act(explore=False)`.
+        optimizers: all of them, by name; a subclass adds its own.
+        acting: names of the modules that acting needs.
+    """
+
+    num_modes = 0
+    acting: tuple[str, ...] = ("actor", "norm")
+
+    def __init__(self, spec: Spec, config: Any, device: str | torch.device) -> None:
+        super().__init__()
+        self.spec, self.config, self.device = spec, config, device
+        self.norm = RunningNorm(spec.obs_dim, config.normalize)
+        warmup = config.exploration.warmup
+        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty, warmup)
+        self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
+        self.replay = Replay(spec, config.replay, device)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"novelty": self.novelty.optimizer}
+        self.averages: list[tuple[nn.Module, nn.Module, float]] = []
+        self.reward_scale = 1 / (spec.max_return or 1.0)
+        self.rng = torch.Generator(device).manual_seed(derive(spec.seed, TRAINING))
+
+    def average(self, source: Module, rate: float) -> Module:
+        """Return a copy of a network that follows it, by a rate at every `follow`."""
+        copy = deepcopy(source).requires_grad_(False)
+        self.averages.append((copy, source, rate))
+        return copy
+
+    def follow(self) -> None:
+        """Move all averages, target networks among them, towards their sources."""
+        for copy, source, rate in self.averages:
+            soft_update(copy, source, rate)
+
+    def explore(self, action: Tensor) -> Tensor:
+        """Return training's actions (N, A), in the box and at random where it is their turn."""
+        return self.exploration.replace(action, self.rng).clamp(-1, 1)
+
+    @torch.no_grad()
+    def observe(self, step: Transition, **extra: Tensor) -> None:
+        """Remember a vector step, with further (N, ...) fields."""
+        self.norm.observe(step.obs)
+        self.novelty.observe(step.position)
+        self.replay.add(step._replace(reward=step.reward * self.reward_scale), **extra)
+        self.exploration.observe(step.terminated | step.truncated, self.rng)
+
+    def update(self) -> Scalars:
+        """Learn `updates` times, once the warm-up is over."""
+        scalars: Scalars = {}
+        if not self.exploration.warming_up:
+            for _ in range(self.config.updates):
+                scalars = self.learn()
+        return scalars
+
+    @abstractmethod
+    def learn(self) -> Scalars:
+        """Take one gradient step of everything that learns; return scalars to log."""
+
+    def bonus(self, obs: Tensor, position: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Return the bonus of the steps between successive states (see `NovelD.bonus`)."""
+        return self.novelty.bonus(self.norm(obs), position, counted)
+
+    def step_novelty(self) -> Scalars:
+        """Take one gradient step of the novelty model on the latest transitions, if it is on."""
+        config = self.config.novelty
+        if self.novelty.coef == 0:
+            return {}
+        recent = self.replay.draw(config.batch, self.rng, config.recent)
+        obs, position = (self.replay.fields[key][recent] for key in ("next_obs", "next_position"))
+        return {"novelty_loss": self.novelty.learn(self.norm(obs), position)}
+
+    def policy_state_dict(self) -> dict[str, Any]:
+        """Return the states of the modules that acting needs."""
+        return {name: self.get_submodule(name).state_dict() for name in self.acting}
+
+    def load_policy_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `policy_state_dict` returned."""
+        for name in self.acting:
+            self.get_submodule(name).load_state_dict(state[name])
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what `state_dict` holds beside networks and memory."""
+        optimizers = {name: one.state_dict() for name, one in self.optimizers.items()}
+        return {"optimizers": optimizers, "rng": self.rng.get_state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_extra_state` returned."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.rng.set_state(state["rng"].cpu())
