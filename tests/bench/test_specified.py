@@ -31,7 +31,10 @@ def draws(act, obs, seeds=2):
 
 
 def test_those_whose_source_acts_otherwise_have_one_more_protocol():
-    assert sorted(bench.algos.discover()) == sorted(OTHERWISE + PLAIN)
+    own = {
+        n for n, e in bench.algos.discover().items() if e.factory.__module__.startswith("bench.")
+    }
+    assert sorted(own) == sorted(OTHERWISE + PLAIN), "other tests register some of their own"
     task = make_task("pointmaze-v2")
     for name in OTHERWISE + PLAIN:
         names = [protocol.name for protocol in protocols(task, learner(name), 5)]
