@@ -71,8 +71,7 @@ class DiffusionQL(DiffusionLearner):
         super().__init__(spec, config, device)
         self.noise = BehaviourNoise(config.noise, spec.num_envs).to(device)
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Sample the policy, with noise if it explores."""
         if not explore:
             return self.policy.sample(self.norm(obs))

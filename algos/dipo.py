@@ -67,8 +67,7 @@ class DIPO(DiffusionLearner):
         super().__init__(spec, config, device)
         self.noise = BehaviourNoise(config.noise, spec.num_envs).to(device)
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Sample the policy, with noise if it explores."""
         rng = self.rng if explore else None
         action = self.policy.sample(self.norm(obs), rng)
@@ -93,10 +92,12 @@ class DIPO(DiffusionLearner):
     def improve(self, norm_obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Climb min Q from actions (B, A); return the new ones and their last values (B,)."""
         config = self.config
-        features = self.critic.features(norm_obs[None]).detach()
+        with torch.no_grad():
+            features = self.critic.features(norm_obs[None])
 
-        def value(action: Tensor) -> Tensor:
-            return self.critic.values(features, action[None])[0].min(dim=0).values
+        def slope(action: Tensor) -> tuple[Tensor, Tensor]:
+            value, grad = self.critic.climb(features, action[None])
+            return value[0], grad[0]
 
         limit = config.ascent_clip * action.shape[-1]
-        return climb(value, action, config.ascent_steps, config.ascent_lr, limit)
+        return climb(slope, action, config.ascent_steps, config.ascent_lr, limit)

@@ -69,8 +69,7 @@ class MaxEntDP(DiffusionLearner):
 
     acting = ("ema_actor", "target_critic", "norm")
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Sample the policy, and keep the best of some in evaluation if so configured."""
         if explore:
             return self.explore(self.policy.sample(self.norm(obs), self.rng))
@@ -93,7 +92,7 @@ class MaxEntDP(DiffusionLearner):
         clean, effective = self.denoise(norm_obs, noisy, signal, sigma)
         if actor.config.predict == "eps":
             clean = (noisy - signal * clean) / sigma
-        output = actor.predict(noisy, step, actor.condition_layer(norm_obs))
+        output = actor.predict(noisy, step, norm_obs)
         return (output - clean).square().mean(), {"effective_proposals": effective}
 
     def denoise(

@@ -71,8 +71,7 @@ class QVPO(DiffusionLearner):
 
     acting = ("ema_actor", "target_critic", "norm")
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Sample the policy, and keep the best of some samples if so configured."""
         rng, config = self.rng if explore else None, self.config
         count = config.explore_candidates if explore else config.act_candidates

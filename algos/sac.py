@@ -80,8 +80,7 @@ class SAC(OffPolicy):
         sizes = [self.spec.obs_dim, *self.config.hidden, 2 * self.spec.act_dim]
         return mlp(sizes, self.config.activation)
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Sample the Gaussian, or take its mean in evaluation if so configured."""
         if explore:
             return self.explore(self.policy(self.norm(obs), self.rng)[0])

@@ -68,8 +68,7 @@ class TD3(OffPolicy):
         sizes = [self.spec.obs_dim, *self.config.hidden, self.spec.act_dim]
         return mlp(sizes, self.config.activation)
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Return the actor's action, with noise if it explores."""
         action = self.actor(self.norm(obs)).tanh()
         return self.explore(self.noise(action, self.rng)) if explore else action

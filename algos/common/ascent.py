@@ -8,15 +8,20 @@ import torch
 from torch import Tensor
 
 
+@torch.no_grad()
 def climb(
-    value: Callable[[Tensor], Tensor], action: Tensor, steps: int, lr: float, limit: float = 0.0
+    slope: Callable[[Tensor], tuple[Tensor, Tensor]],
+    action: Tensor,
+    steps: int,
+    lr: float,
+    limit: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Climb a value from actions by Adam, every row for itself, inside the box.
 
     The gradient is that of the sum over rows, so that a step does not depend on their number.
 
     Args:
-        value: of actions, (..., A) to (...).
+        slope: of actions (..., A), returns their values (...) and the derivatives (..., A).
         action: (..., A) where the ascent begins.
         steps: of Adam.
         lr: its learning rate.
@@ -27,13 +32,11 @@ def climb(
     """
     first, second = torch.zeros_like(action), torch.zeros_like(action)
     for i in range(1, steps + 1):
-        action = action.detach().requires_grad_()
-        reached = value(action)
-        (grad,) = torch.autograd.grad(reached.sum(), action)
+        reached, grad = slope(action)
         if limit:
             grad = grad * (limit / (grad.norm() + 1e-6)).clamp(max=1.0)
-        first = 0.9 * first + 0.1 * grad
-        second = 0.999 * second + 0.001 * grad.square()
-        stride = (first / (1 - 0.9**i)) / ((second / (1 - 0.999**i)).sqrt() + 1e-5)
-        action = (action.detach() + lr * stride).clamp(-1, 1)
-    return action, reached.detach()
+        first.lerp_(grad, 0.1)
+        second.lerp_(grad.square(), 0.001)
+        stride = (first / (1 - 0.9**i)) / ((second / (1 - 0.999**i)).sqrt_() + 1e-5)
+        action = torch.add(action, stride, alpha=lr).clamp_(-1, 1)
+    return action, reached

@@ -8,33 +8,18 @@ from torch import Tensor
 from .critics import TwinCritic
 from .diffusion import DiffusionPolicy
 
-CACHED = 1_024  # actions whose intermediate results stay in a CPU core's cache
-
 
 def candidate_values(critic: TwinCritic, norm_obs: Tensor, action: Tensor) -> Tensor:
     """Return both heads' values of K actions per state: (B, O), (B, K, A) to (2, B, K)."""
-    count, parts = action.shape[1], []
-    states = states_at_once(norm_obs, count)
-    for part, actions in zip(norm_obs.split(states), action.split(states), strict=True):
-        features = critic.features(part[None]).repeat_interleave(count, dim=1)
-        value = critic.values(features, actions.flatten(0, 1)[None])[0]
-        parts.append(value.view(2, len(part), count))
-    return torch.cat(parts, dim=1)
+    features = critic.features(norm_obs[None])
+    return critic.values(features, action.flatten(0, 1)[None])[0].view(2, *action.shape[:2])
 
 
 def candidates(
     actor: DiffusionPolicy, norm_obs: Tensor, count: int, rng: torch.Generator | None = None
 ) -> Tensor:
     """Draw K actions per state, (B, O) to (B, K, A)."""
-    return torch.cat([
-        actor.sample(part.repeat_interleave(count, dim=0), rng).unflatten(0, (-1, count))
-        for part in norm_obs.split(states_at_once(norm_obs, count))
-    ])  # fmt: skip
-
-
-def states_at_once(norm_obs: Tensor, count: int) -> int:
-    """Return how many states to judge or draw K actions for at once: as a CPU's cache holds."""
-    return max(1, CACHED // count) if norm_obs.device.type == "cpu" else max(1, len(norm_obs))
+    return actor.sample(norm_obs.repeat_interleave(count, dim=0), rng).unflatten(0, (-1, count))
 
 
 @torch.no_grad()

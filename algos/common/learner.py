@@ -106,6 +106,20 @@ class Learner(nn.Module, ABC):
         for copy, source, rate in self.averages:
             soft_update(copy, source, rate)
 
+    @torch.no_grad()
+    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+        """Choose an action for every row (see `bench.api.Algorithm`).
+
+        While all environments act at random, the policy is not asked.
+        """
+        if explore and self.exploration.warming_up:
+            return self.exploration.draw(self.rng)
+        return self.choose(obs, explore, mode)
+
+    @abstractmethod
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
+        """Choose an action for every row by the policy, as `act` does."""
+
     def explore(self, action: Tensor) -> Tensor:
         """Return training's actions (N, A), in the box and at random where it is their turn."""
         return self.exploration.replace(action, self.rng).clamp(-1, 1)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ALL = 1 << 30  # rows, more than there ever are
+CACHED = 1 << 18  # numbers between two layers, see `rows_at_once`
+ACTIVATIONS: dict[str, Any] = {
     "elu": nn.ELU,
     "mish": nn.Mish,
     "relu": nn.ReLU,
     "silu": nn.SiLU,
+}
+Derivative = Callable[[Tensor, Tensor], Tensor]
+DERIVATIVES: dict[str, Derivative] = {  # of slopes behind an activation and of its inputs
+    "elu": lambda slope, inputs: torch.ops.aten.elu_backward(slope, 1, 1, 1, False, inputs),
+    "mish": torch.ops.aten.mish_backward,
+    "relu": lambda slope, inputs: torch.ops.aten.threshold_backward(slope, inputs, 0),
+    "silu": torch.ops.aten.silu_backward,
 }
 
 
@@ -27,16 +37,35 @@ def require_activation(name: str, setting: str = "activation") -> None:
         raise ValueError(f"{setting}={name!r}: valid are {', '.join(ACTIVATIONS)}")
 
 
+def rows_at_once(rows: Tensor, width: int) -> int:
+    """Return how many rows to put at once through layers so wide, where no gradient is asked for.
+
+    A CPU is fastest where what lies between two layers stays in its core's cache.
+    """
+    return max(1, CACHED // width) if rows.device.type == "cpu" else ALL
+
+
+def elu_(hidden: Tensor) -> Tensor:
+    """Return ELU in place of its inputs, from exp, which takes half the time of torch's expm1."""
+    below = hidden.clamp(max=0).exp_().sub_(1)
+    return hidden.clamp_(min=0).add_(below)
+
+
 def mlp(sizes: Sequence[int], activation: str = "silu") -> nn.Sequential:
     """Return linear layers of the given sizes with an activation between each two."""
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes):
-        layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
+        layers += [nn.Linear(before, after), ACTIVATIONS[activation](inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 
+def linear_layers(network: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers of an `mlp`."""
+    return [layer for layer in network.children() if isinstance(layer, nn.Linear)]
+
+
 class StackedLinear(nn.Module):
-    """S independent linear layers, evaluated as one batched product."""
+    """S independent linear layers of columns, evaluated as one batched product."""
 
     def __init__(self, stack: int, fan_in: int, fan_out: int, bound: float | None = None) -> None:
         super().__init__()
@@ -44,10 +73,10 @@ class StackedLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(stack, fan_in, fan_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(stack, 1, fan_out).uniform_(-bound, bound))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map (S', B, in) to (S', B, out) with the first S' layers of the stack."""
-        used = len(inputs)
-        return torch.baddbmm(self.bias[:used], inputs, self.weight[:used])
+    def forward(self, columns: Tensor) -> Tensor:
+        """Map (S', in, B) to (S', out, B) with the first S' layers of the stack."""
+        used = len(columns)
+        return torch.baddbmm(self.bias[:used].mT, self.weight[:used].mT, columns)
 
 
 class RunningNorm(nn.Module):
@@ -93,10 +122,14 @@ def soft_update(target: nn.Module, source: nn.Module, rate: float) -> None:
 def gradient_step(
     optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Iterable[Tensor], clip: float = 0.0
 ) -> None:
-    """Take one gradient step; `clip` > 0 bounds the norm of the gradient."""
+    """Take one gradient step; `clip` > 0 bounds the norm of the gradient.
+
+    torch's fused Adam reads a gradient as if it lay in memory as its parameter does, and steps
+    elsewhere without a word where it does not (2.13 on a CPU): slices of a joined weight's.
+    """
     parameters = list(parameters)
     for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = grad
+        parameter.grad = grad.contiguous()
     if clip > 0:
         nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()

@@ -31,7 +31,7 @@ class DiffusionLearnerConfig(LearnerConfig):
 class OffPolicy(Learner):
     """A learner with a twin critic, its target network and an actor that climbs it.
 
-    An algorithm says which actor it has (`make_actor`), how it acts (`act`), which action its
+    An algorithm says which actor it has (`make_actor`), how it acts (`choose`), which action its
     critic bootstraps from (`next_action`) and what its actor minimises (`actor_loss`).
 
     Attributes:
@@ -57,10 +57,6 @@ class OffPolicy(Learner):
     @abstractmethod
     def make_actor(self) -> nn.Module:
         """Return the actor's network."""
-
-    @abstractmethod
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
-        """Choose an action for every row (see `bench.api.Algorithm`)."""
 
     @abstractmethod
     def next_action(self, norm_obs: Tensor) -> Tensor:

@@ -12,6 +12,11 @@ from bench.api import Spec, Transition
 Bonus = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def take(field: Tensor, rows: Tensor) -> Tensor:
+    """Return rows (...) of a field (S, ...); a third of the time of `field[rows]` on a CPU."""
+    return field.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+
 class Replay(nn.Module):
     """The latest `capacity` transitions; an nn.Module so that its contents are state.
 
@@ -85,7 +90,7 @@ class Replay(nn.Module):
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
         """Return the transitions at `index` as a dict of (B, ...) tensors."""
-        return {key: value[index] for key, value in self.fields.items()}
+        return {key: take(value, index) for key, value in self.fields.items()}
 
     def ahead(self, index: Tensor, n: int) -> tuple[Tensor, Tensor]:
         """Return the next n steps of the same episodes as rows, and which of them there are.
@@ -104,7 +109,7 @@ class Replay(nn.Module):
         known = (self.added - 1 - index) % self.size // envs  # steps that are there already
         rows = (index + times * envs) % self.size
         going = torch.ones_like(rows, dtype=torch.bool)
-        going[1:] = (~self.fields["ended"][rows[:-1]]).cumprod(0).bool()
+        going[1:] = (~take(self.fields["ended"], rows[:-1])).cumprod(0).bool()
         return rows, going & (times <= known)
 
     def n_step(
@@ -122,18 +127,20 @@ class Replay(nn.Module):
                 and positions (n + 1, B, P) and which steps are counted (n, B), (n, B).
         """
         rows, counted = self.ahead(index, n)
-        reward = self.fields["reward"][rows]
+        reward = take(self.fields["reward"], rows)
         if bonus is not None:
             obs, position = (
-                torch.cat([self.fields[key][index][None], self.fields[f"next_{key}"][rows]])
+                torch.cat([
+                    take(self.fields[key], rows[:1]), take(self.fields[f"next_{key}"], rows)
+                ])
                 for key in ("obs", "position")
-            )
+            )  # fmt: skip
             reward = reward + bonus(obs, position, counted)
         powers = gamma ** torch.arange(n, device=self.device).float()[:, None]
         taken = counted.sum(0)
         last = rows.gather(0, taken[None] - 1)[0]
-        discount = gamma ** taken.float() * ~self.fields["terminated"][last]
-        return (powers * reward * counted).sum(0), self.fields["next_obs"][last], discount
+        discount = gamma ** taken.float() * ~take(self.fields["terminated"], last)
+        return (powers * reward * counted).sum(0), take(self.fields["next_obs"], last), discount
 
     def get_extra_state(self) -> dict[str, object]:
         """Return the filled part of the memory, for `state_dict`."""

@@ -142,8 +142,7 @@ class DDiffPG(Learner):
         self.weights: Tensor | None = None  # of the modes' slots, see `Modes`
         self.tubes: Tensor | None = None  # surroundings of the modes' paths, see `Modes`
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
+    def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Sample the averaged actor: commanded, uncommanded or as each environment's role says."""
         if explore:
             index, rng = self.role, self.rng
@@ -282,10 +281,10 @@ class DDiffPG(Learner):
             reward, next_obs, discount = self.episodes.n_step(
                 slot, step, config.n_step, gamma, outside, paid
             )
-            obs = self.episodes.obs[slot, step]
+            obs = self.episodes.at(self.episodes.obs, slot, step)
             modes = {
                 "obs": obs,
-                "action": self.episodes.action[slot, step],
+                "action": self.episodes.at(self.episodes.action, slot, step),
                 "next_obs": next_obs,
                 "reward": reward,
                 "discount": discount,
@@ -341,9 +340,9 @@ class DDiffPG(Learner):
         if self.tubes is None:
             self.tubes = self.modes.tubes()
         times = self.episodes.ahead(slot, step, self.config.n_step)
-        path = self.episodes.position[slot[..., None], times]
-        distance = torch.cdist(path.flatten(1, 2), self.tubes).amin(-1).view_as(times)
-        outside = distance > self.config.modes.tube  # (M, b, n + 1)
+        path = self.episodes.at(self.episodes.position, slot[..., None], times)
+        outside = farther(path.flatten(1, 2), self.tubes, self.config.modes.tube)
+        outside = outside.view_as(times)  # (M, b, n + 1)
         return outside[..., :-1] | outside[..., 1:]
 
     def learn_critics(self, batch: dict[str, Tensor]) -> Tensor:
@@ -384,12 +383,13 @@ class DDiffPG(Learner):
             start = self.replay.fields["target"][batch["index"]][None]
             if self.num_modes:
                 start = torch.cat([start, self.episodes.targets(batch["slot"], batch["step"])])
-        features = self.critic.features(self.norm(batch["obs"])).detach()
+        with torch.no_grad():
+            features = self.critic.features(self.norm(batch["obs"]))
 
-        def value(action: Tensor) -> Tensor:
-            return self.critic.values(features, action).min(dim=1).values  # (G, b)
+        def slope(action: Tensor) -> tuple[Tensor, Tensor]:
+            return self.critic.climb(features, action)
 
-        action, reached = climb(value, start, config.ascent_steps, config.ascent_lr)
+        action, reached = climb(slope, start, config.ascent_steps, config.ascent_lr)
         if config.target_start == "stored":
             self.replay.fields["target"][batch["index"]] = action[0]
             if self.num_modes:
@@ -439,3 +439,16 @@ class DDiffPG(Learner):
         self.modes.load_state_dict(state["modes"])
         self.num_modes, self.vector_steps = state["num_modes"], state["vector_steps"]
         self.weights = self.tubes = None
+
+
+def farther(points: Tensor, places: Tensor, limit: float) -> Tensor:
+    """Say of points (M, n, P) whether all places (M, m, P) are farther than limit: (M, n).
+
+    The squares |p|^2 - 2 p q + |q|^2 come from one product, in 0.7 of the time of distances.
+    """
+    centre = places.mean(1, keepdim=True)  # the squares are small where the numbers are
+    points, places = points - centre, places - centre
+    ones = torch.ones_like(points[..., :1])
+    square = places.square().sum(-1, keepdim=True)
+    rest = torch.bmm(torch.cat([points, ones], -1), torch.cat([-2 * places, square], -1).mT)
+    return rest.amin(-1) + points.square().sum(-1) > limit**2

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bench.api import Spec, Transition
 
-from ..common.replay import Bonus
+from ..common.replay import Bonus, take
 
 
 class Episodes(nn.Module):
@@ -107,6 +107,10 @@ class Episodes(nn.Module):
         step = (share * self.length[slot]).long()
         return slot, step
 
+    def at(self, field: Tensor, slot: Tensor, time: Tensor) -> Tensor:
+        """Return a field (S, T, ...) at slots and times that broadcast to one shape, (...)."""
+        return take(field.flatten(0, 1), slot * field.shape[1] + time)
+
     def ahead(self, slot: Tensor, step: Tensor, n: int) -> Tensor:
         """Return the steps t..t+n of rows (...), (..., n+1), held at the episode's last."""
         times = step[..., None] + torch.arange(n + 1, device=self.device)
@@ -143,13 +147,18 @@ class Episodes(nn.Module):
             counted, discount = counted & going, discount * going[..., -1]
         powers = gamma ** torch.arange(n, device=self.device).float()
         at = times[..., :-1].clamp(max=self.spec.horizon - 1)
-        reward = self.reward[slot[..., None], at]
+        reward = self.at(self.reward, slot[..., None], at)
         if bonus is not None:
             obs, position = (
-                field[slot[..., None], times].movedim(-2, 0) for field in (self.obs, self.position)
+                self.at(field, slot[..., None], times).movedim(-2, 0)
+                for field in (self.obs, self.position)
             )
             reward = reward + bonus(obs, position, counted.movedim(-1, 0)).movedim(0, -1)
-        return (reward * powers * counted).sum(-1), self.obs[slot, times[..., -1]], discount
+        return (
+            (reward * powers * counted).sum(-1),
+            self.at(self.obs, slot, times[..., -1]),
+            discount,
+        )
 
     def targets(self, slot: Tensor, step: Tensor) -> Tensor:
         """Return the g-th copy's targets of steps (G, b), (G, b, A)."""

@@ -40,6 +40,7 @@ from bench.commands.worker import STOP_FILE
 from bench.configuration import CONF, resolve, understand
 from bench.display import Bar, Overview, show
 from bench.errors import UsageError
+from bench.memory import keep_freed_memory
 from bench.provenance import now
 from bench.records import Record
 from bench.runner import STOPPING, Run, Stopped, described, physics_threads
@@ -111,6 +112,7 @@ def single(settings: Settings, state: str) -> int:
     """Run in the foreground with a progress bar."""
     threads = physics_threads(settings, 1)
     torch.set_num_threads(settings.threads or 1)
+    keep_freed_memory()
     where = run_dir(settings)
     say(f"{'continuing' if state == 'resume' else 'writing'} {where}")
     try:

@@ -19,6 +19,7 @@ import bench.tasks
 from bench.configuration import as_object
 from bench.display import Silent
 from bench.errors import UsageError
+from bench.memory import keep_freed_memory
 from bench.registry import load_plugins
 from bench.runner import Run, Stopped, described, physics_threads
 from bench.standing import run_dir, state_of
@@ -44,6 +45,7 @@ def main(config: DictConfig) -> int:
         if state == "done" or stopping():
             return 0
         torch.set_num_threads(settings.threads or 1)
+        keep_freed_memory()
         threads = physics_threads(settings, int(os.environ.get("BENCH_SIDE_BY_SIDE", "1")))
         run = Run(settings, threads, Silent(), stopping)
         run.execute(resume=state == "resume")

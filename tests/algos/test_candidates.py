@@ -2,7 +2,7 @@
 
 import torch
 
-from bench.algos.common import candidates
+from bench.algos.common import candidates, networks
 from bench.algos.common.critics import CriticConfig, TwinCritic
 from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy
 from bench.commands import bandit
@@ -13,8 +13,8 @@ def test_parts_change_no_value_and_no_gradient(monkeypatch):
     critic = TwinCritic(1, 3, 2, CriticConfig())
     norm_obs, action = torch.randn(7, 3), torch.rand(7, 4, 2, requires_grad=True)
     found = []
-    for cached in (1_000, 9, 1):  # in one part; two states at once, the last alone; one by one
-        monkeypatch.setattr(candidates, "CACHED", cached)
+    for cached in (1_000 * 128, 9 * 128, 1):  # in one part; two states at once; one by one
+        monkeypatch.setattr(networks, "CACHED", cached)
         value = candidates.candidate_values(critic, norm_obs, action)
         (grad,) = torch.autograd.grad(value.sum(), action)
         found.append((value, grad))
@@ -28,7 +28,6 @@ def test_candidates_belong_to_their_own_states(monkeypatch):
     torch.manual_seed(0)
     actor = DiffusionPolicy(2, 3, DiffusionConfig())
     monkeypatch.setattr(actor, "sample", lambda condition, rng: condition[:, :2])
-    monkeypatch.setattr(candidates, "CACHED", 9)
     norm_obs = torch.randn(7, 3)
     drawn = candidates.candidates(actor, norm_obs, 4)
     torch.testing.assert_close(drawn, norm_obs[:, None, :2].expand(-1, 4, -1))

@@ -35,7 +35,7 @@ def test_a_terminal_reward_is_the_mean_of_its_projection(reward):
 def test_the_target_takes_the_head_with_the_lower_mean_per_row():
     critic = TwinCritic(1, 1, 1, CriticConfig(atoms=3, v_max=2.0))
     rows = torch.tensor([[[[9.0, 0, 0], [0, 0, 9.0]], [[0, 9.0, 0], [0, 9.0, 0]]]])
-    critic.outputs = lambda *_: rows  # heads: (low, high), (middle, middle)
+    critic.outputs = lambda *_: rows.mT  # heads: (low, high), (middle, middle)
     target = critic.target(torch.zeros(1, 2, 1), torch.zeros(1, 2, 1), torch.zeros(1, 2),
                            torch.ones(1, 2))  # fmt: skip
     assert target[0, 0].argmax() == 0 and target[0, 1].argmax() == 1
