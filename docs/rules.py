@@ -36,6 +36,7 @@ from docs import compact_records
 from docs.write_results import write
 
 FOLDER = Path("results/reference/rules")
+PAGE, SCRIPT = "docs/fairness.md", "docs.rules"
 MAZE, ARM = "pointmaze-v3", "reach"
 HALF = 256_000  # env steps: half of what either task's quick budget learns for
 BONUS = {
@@ -166,9 +167,9 @@ def main(words: list[str]) -> int:
         compact_records.main([f"results={FOLDER}"])
     found = scores()
     ran = [name for name in known if name in set(found["algo"])]
-    write("docs/fairness.md", "bonus", tables.markdown(compared(found, list(BONUS), ran)))
+    write(PAGE, "bonus", tables.markdown(compared(found, list(BONUS), ran)), SCRIPT)
     shares = compared(found, list(SUCCESSES), [name for name in ran if name in UNIFORM])
-    write("docs/fairness.md", "successes", tables.markdown(shares))
+    write(PAGE, "successes", tables.markdown(shares), SCRIPT)
     figure = knobs(found)
     if figure is not None:
         figure.savefig("docs/knobs.png", dpi=130)

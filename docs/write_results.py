@@ -238,9 +238,9 @@ def count_lost(runs: list[RunRecord], lost: Callable[[np.ndarray], bool]) -> int
     return sum(lost(found.to_numpy()) for r in runs for _, found in r.found("sampled").items())
 
 
-def write(path: str, name: str, text: str) -> None:
-    """Put a text between the marks of that name in a Markdown file."""
-    begin, end = f"<!-- {name}: python -m docs.write_results -->\n", f"<!-- end of {name} -->\n"
+def write(path: str, name: str, text: str, script: str = "docs.write_results") -> None:
+    """Put a text between the marks of that name and script in a Markdown file."""
+    begin, end = f"<!-- {name}: python -m {script} -->\n", f"<!-- end of {name} -->\n"
     before, found, rest = Path(path).read_text().partition(begin)
     _, ended, after = rest.partition(end)
     if not (found and ended):
