@@ -401,7 +401,7 @@ class DDiffPG(Learner):
         embedding = batch["embedding"] * ~masked[..., None]
         condition = self.condition(batch["obs"], embedding).flatten(0, 1)
         loss = self.actor.loss(target.flatten(0, 1), condition, self.rng).mean()
-        gradient_step(self.actor_opt, loss, self.actor.parameters(), config.clip)
+        gradient_step(self.actor_opt, loss, config.clip)
         return loss.detach()
 
     def policy_state_dict(self) -> dict[str, Any]:
