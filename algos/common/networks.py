@@ -65,7 +65,7 @@ def linear_layers(network: nn.Module) -> list[nn.Linear]:
 
 
 class StackedLinear(nn.Module):
-    """S independent linear layers of columns, evaluated as one batched product."""
+    """S independent linear layers, evaluated as one batched product."""
 
     def __init__(self, stack: int, fan_in: int, fan_out: int, bound: float | None = None) -> None:
         super().__init__()
@@ -74,9 +74,14 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(stack, 1, fan_out).uniform_(-bound, bound))
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Map (S', in, B) to (S', out, B) with the first S' layers of the stack."""
+        """Map columns (S', in, B) to (S', out, B) with the first S' layers of the stack."""
         used = len(columns)
         return torch.baddbmm(self.bias[:used].mT, self.weight[:used].mT, columns)
+
+    def on_rows(self, rows: Tensor) -> Tensor:
+        """Map rows (S', B, in) to (S', B, out) with the first S' layers of the stack."""
+        used = len(rows)
+        return torch.baddbmm(self.bias[:used], rows, self.weight[:used])
 
 
 class RunningNorm(nn.Module):
