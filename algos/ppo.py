@@ -94,8 +94,8 @@ class PPO(nn.Module):
             for parameter in list(self.actor.parameters())[-2:]:  # weight and bias of the last
                 parameter.mul_(0.01)
         self.to(device)
-        self.learned = [*self.actor.parameters(), *self.value.parameters(), self.log_std]
-        self.optimizer = torch.optim.Adam(self.learned, config.lr, fused=True)
+        learned = [*self.actor.parameters(), *self.value.parameters(), self.log_std]
+        self.optimizer = torch.optim.Adam(learned, config.lr, fused=True)
         self.rows: list[dict[str, Tensor]] = []  # of the running rollout, one per vector step
         self.drawn: Tensor | None = None  # the last actions before they were cut to the box
         self.reward_scale = 1 / (spec.max_return or 1.0)
@@ -209,7 +209,7 @@ class PPO(nn.Module):
         value_loss = (self.value(rows["norm_obs"]).squeeze(-1) - rows["return"]).square().mean()
         entropy = (self.log_std + 1.4189385332046727).sum()
         loss = actor_loss + config.value_weight * value_loss - config.entropy * entropy
-        gradient_step(self.optimizer, loss, self.learned, config.clip)
+        gradient_step(self.optimizer, loss, config.clip)
         return {
             "actor_loss": actor_loss.detach(),
             "value_loss": value_loss.detach(),

@@ -70,7 +70,9 @@ class SAC(OffPolicy):
         super().__init__(spec, config, device)
         start = torch.tensor(config.temperature, device=device).log()
         self.log_temperature = nn.Parameter(start)
-        self.temperature_opt = torch.optim.Adam([self.log_temperature], config.temperature_lr)
+        self.temperature_opt = torch.optim.Adam(
+            [self.log_temperature], config.temperature_lr, fused=True
+        )
         self.optimizers["temperature"] = self.temperature_opt
         entropy = config.target_entropy
         self.target_entropy = -float(spec.act_dim) if entropy is None else entropy
@@ -131,7 +133,7 @@ class SAC(OffPolicy):
         """Step the actor, then the temperature towards the target entropy."""
         scalars = super().step_actor(batch)
         gap = self.target_entropy - scalars["entropy"]
-        gradient_step(self.temperature_opt, -self.log_temperature * gap, [self.log_temperature])
+        gradient_step(self.temperature_opt, -self.log_temperature * gap)
         return scalars
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ Which policy classes find, keep and control several ways of solving a task.
   python -m bench eval RUN_DIR           fresh episodes of a trained policy
   python -m bench replan RUN_DIR         its policy before obstacles that it never saw
   python -m bench render RUN_DIR         a video and a picture of paths, one colour per mode
-  python -m bench speed                  env steps/s and updates/s as shares of the machine's limit
+  python -m bench speed [algo=A]         env steps/s and updates/s as shares of the machine's limit
   python -m bench bandit                 which of four equal peaks every algorithm keeps
 
 Examples:

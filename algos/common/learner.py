@@ -15,7 +15,7 @@ from bench.seeding import TRAINING, derive
 
 from .critics import CriticConfig
 from .exploration import ExplorationConfig, RandomExploration
-from .networks import RunningNorm, soft_update
+from .networks import RunningNorm
 from .novelty import NovelD, NoveltyConfig
 from .replay import Replay
 
@@ -91,20 +91,21 @@ class Learner(nn.Module, ABC):
         self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.replay = Replay(spec, config.replay, device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"novelty": self.novelty.optimizer}
-        self.averages: list[tuple[nn.Module, nn.Module, float]] = []
+        self.averages: list[tuple[list[Tensor], list[Tensor], float]] = []
         self.reward_scale = 1 / (spec.max_return or 1.0)
         self.rng = torch.Generator(device).manual_seed(derive(spec.seed, TRAINING))
 
     def average(self, source: Module, rate: float) -> Module:
         """Return a copy of a network that follows it, by a rate at every `follow`."""
         copy = deepcopy(source).requires_grad_(False)
-        self.averages.append((copy, source, rate))
+        self.averages.append((list(copy.parameters()), list(source.parameters()), rate))
         return copy
 
+    @torch.no_grad()
     def follow(self) -> None:
         """Move all averages, target networks among them, towards their sources."""
-        for copy, source, rate in self.averages:
-            soft_update(copy, source, rate)
+        for copies, sources, rate in self.averages:
+            torch._foreach_lerp_(copies, sources, rate)
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:

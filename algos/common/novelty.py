@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .networks import RunningNorm, elu_, gradient_step, linear_layers, mlp, rows_at_once
+from .networks import RunningNorm, fast_elu, gradient_step, linear_layers, mlp, rows_at_once
 
 
 @dataclass
@@ -103,7 +103,7 @@ class NovelD(nn.Module):
     def novelty(self, norm_obs: Tensor, position: Tensor) -> Tensor:
         """Return n(s), (...), of states: observations (..., O) and positions (..., P).
 
-        f - g is one network, with f and g side by side in its layers, and goes over columns: 2.5
+        f - g is one network, with f and g side by side in its layers, and goes over columns: 1.8
         times as fast as f and g on rows, where ELU, slow in torch, takes nearly half of the time.
         """
         encoded = self.encode(norm_obs, position)
@@ -111,7 +111,7 @@ class NovelD(nn.Module):
         at_once = rows_at_once(encoded, max(len(weight) for weight, _ in layers))
         for columns in encoded.flatten(0, -2).T.contiguous().split(at_once, dim=1):
             for i, (weight, bias) in enumerate(layers):
-                columns = elu_(columns) if i else columns
+                columns = fast_elu(columns) if i else columns
                 columns = torch.mm(weight, columns).add_(bias)
             parts.append(columns.square_().sum(0).sqrt_())
         return torch.cat(parts).view(encoded.shape[:-1])
@@ -160,7 +160,7 @@ class NovelD(nn.Module):
         """Take one step of the predictor towards the random network on (B, O), (B, P) states."""
         encoded = self.encode(norm_obs, position)
         loss = (self.predictor(encoded) - self.target(encoded)).square().mean()
-        gradient_step(self.optimizer, loss, self.predictor.parameters())
+        gradient_step(self.optimizer, loss)
         return loss.detach()
 
     def get_extra_state(self) -> int:

@@ -72,7 +72,7 @@ class OffPolicy(Learner):
         loss = self.critic.loss(
             batch["norm_obs"][None], batch["action"][None], self.critic_target(batch)
         ).sum()
-        gradient_step(self.critic_opt, loss, self.critic.parameters(), self.config.clip)
+        gradient_step(self.critic_opt, loss, self.config.clip)
         scalars: Scalars = {"critic_loss": loss.detach()}
         self.gradient_steps += 1
         if self.gradient_steps % self.delay == 0:
@@ -118,7 +118,7 @@ class OffPolicy(Learner):
     def step_actor(self, batch: Batch) -> Scalars:
         """Take one gradient step of the actor."""
         loss, scalars = self.actor_loss(batch)
-        gradient_step(self.actor_opt, loss, self.actor.parameters(), self.config.clip)
+        gradient_step(self.actor_opt, loss, self.config.clip)
         return {"actor_loss": loss.detach(), **scalars}
 
     def value(self, norm_obs: Tensor, action: Tensor) -> Tensor:

@@ -411,7 +411,7 @@ class DDiffPG(Learner):
             share = torch.cat([torch.ones(1), self.modes.shares()]).to(self.device)
             loss = loss * share.repeat_interleave(target.shape[1])
         loss = loss.mean()
-        gradient_step(self.actor_opt, loss, self.actor.parameters(), config.clip)
+        gradient_step(self.actor_opt, loss, config.clip)
         return loss.detach()
 
     def policy_state_dict(self) -> dict[str, Any]:

@@ -1,9 +1,17 @@
 """Measure env steps/s and updates/s in one run, as shares of what the machine can do.
 
-  python -m bench speed [num_envs=256] [threads=CORES] [torch_threads=1] [seconds=2]
+  python -m bench speed [algo=NAME,...] [task=pointmaze-v3] [size=suite|paper] [warmup=32000]
+                        [num_envs=256] [threads=CORES] [torch_threads=1] [seconds=2]
 
 Environments are compared with their physics alone, one call of `mujoco.rollout` over the same
-model, batch and frame skip; updates with the steps of the environments that they learn from.
+model, batch and frame skip; with algo=... they are left out.
+
+Updates are those of algorithms that learn from a replay, with the networks and the batch of a
+preset (size), after `warmup` env steps of random exploration: the longer it is, the more modes
+DDiffPG knows. GFLOP are the floating-point operations of an update's matrix products. `products`
+is the time of products of the same shapes by themselves, in that of the update: at 100 % it would
+do nothing else. Parts are shares of an update's time. Where Stable-Baselines3 is installed, its
+SAC and TD3 take turns with ours on Pendulum, at its own sizes. A measurement takes `seconds`.
 """
 
 from __future__ import annotations
@@ -19,53 +27,93 @@ from rich.table import Table
 
 import bench.algos
 import bench.tasks
-from bench.api import Spec
-from bench.configuration import resolve, understand
+from bench.configuration import expand_algos, expand_tasks, names
 from bench.display import show
 from bench.errors import UsageError
+from bench.memory import keep_freed_memory
 from bench.rollout import Rollout
 from bench.settings import cores
 from bench.tasks.vector import WorldVectorEnv
+from bench.updates import beside_stable_baselines3, learner, measure
 from bench.words import integer, parse
 
 TASKS = ("pointmaze-v3", "antmaze-v1", "reach")  # one per family; the first is learned on
+SIZES = ("suite", "paper")
 ROUNDS = 5  # each way of stepping in turn, so that noise hits both alike
+PEERS = ("sac", "td3")  # that Stable-Baselines3 has too
 
 
 def main(words: list[str]) -> int:
-    """Print both tables."""
+    """Print the tables."""
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    plain, values = parse(
-        words,
-        {
-            "num_envs": "256",
-            "threads": str(cores()),
-            "torch_threads": "1",
-            "seconds": "2",
-        },
-    )
+    numbers = {"num_envs": 256, "threads": cores(), "torch_threads": 1, "seconds": 2,
+               "warmup": 32_000}  # fmt: skip
+    defaults = {"algo": "", "task": TASKS[0], "size": SIZES[0]}
+    plain, values = parse(words, defaults | {key: str(value) for key, value in numbers.items()})
     if plain:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
-    num_envs, threads = (
-        integer("num_envs", values["num_envs"]),
-        integer("threads", values["threads"]),
-    )
-    seconds = integer("seconds", values["seconds"])
+    number = {key: integer(key, values[key]) for key in numbers}
+    algos, task, size = names(values["algo"]), values["task"], values["size"]
+    bench.tasks.discover()
+    if expand_tasks([task], own_layout=False) != [task]:
+        raise UsageError(f"task={task}: speed takes one task")
+    if size not in SIZES:
+        raise UsageError(f"size={size!r}: valid are {', '.join(SIZES)}")
+    known = bench.algos.discover()
+    for name in algos:
+        if name != "all":
+            known[name]  # or it is named as unknown
+    if not algos:
+        environments(number["num_envs"], number["threads"], number["seconds"])
+    torch.set_num_threads(number["torch_threads"])
+    keep_freed_memory()
+    updates(expand_algos(algos or ["all"]), task, size, number["warmup"], number["seconds"])
+    return 0
+
+
+def environments(num_envs: int, threads: int, seconds: int) -> None:
+    """Print how fast environments are, one task per family."""
     shown = Table("task", "env steps/s", "bare rollout", "share", title="environments")
     for name in TASKS:
         ours, bare, share = environment(name, num_envs, threads, seconds)
         shown.add_row(name, f"{ours:,.0f}", f"{bare:,.0f}", f"{share:.0%}")
     show(shown)
-    torch.set_num_threads(integer("torch_threads", values["torch_threads"]))
-    shown = Table("algorithm", "updates/s", "rows/s", title=f"learning on {TASKS[0]}")
-    for name in sorted(bench.algos.discover()):
-        rate, batch = updates(name, seconds)
-        if rate:
-            shown.add_row(name, f"{rate:,.1f}", f"{rate * batch:,.0f}")
-    show(shown)
-    return 0
+
+
+def updates(algos: list[str], task: str, size: str, warmup: int, seconds: int) -> None:
+    """Print how fast algorithms learn, what their time goes on, and a peer library's beside it.
+
+    Raises:
+        UsageError: if none of them learns from a replay.
+    """
+    learning = Table("algorithm", "modes", "rows", "updates/s", "GFLOP", "GFLOP/s", "products",
+                     title=f"learning on {task}, size={size}")  # fmt: skip
+    split = Table("algorithm", "parts of an update")
+    for name in algos:
+        algo = learner(name, task, size, warmup)
+        if algo is None:
+            continue
+        found = measure(algo, seconds)
+        learning.add_row(
+            name, str(found.modes), f"{found.rows:,}", f"{found.rate:,.1f}",
+            f"{found.flops / 1e9:.3f}", f"{found.flops * found.rate / 1e9:.1f}",
+            f"{found.share:.0%}",
+        )  # fmt: skip
+        shares = (f"{part} {share:.0%}" for part, share in found.parts.items() if share >= 0.005)
+        split.add_row(name, ", ".join(shares))
+    if not learning.row_count:
+        raise UsageError(f"algo={','.join(algos)}: none of these learns from a replay")
+    show(learning)
+    show(split)
+    beside = Table("algorithm", "updates/s", "Stable-Baselines3", "ratio", title="on Pendulum")
+    for name in (name for name in PEERS if name in algos):
+        pair = beside_stable_baselines3(name, seconds)
+        if pair is not None:
+            beside.add_row(name, f"{pair[0]:,.1f}", f"{pair[1]:,.1f}", f"{pair[2]:.2f}")
+    if beside.row_count:
+        show(beside)
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
@@ -101,25 +149,3 @@ def environment(name: str, num_envs: int, threads: int, seconds: int) -> tuple[f
     physics.close()
     return (median(a for a, _ in pairs), median(b for _, b in pairs),
             median(a / b for a, b in pairs))  # fmt: skip
-
-
-def updates(name: str, seconds: int) -> tuple[float, int]:
-    """Return updates/s of an algorithm once it learns, and the rows of one update."""
-    request = understand([f"algo={name}", f"task={TASKS[0]}", "budget=quick"])
-    words = request.overrides(name, TASKS[0], "0")
-    if "exploration" in bench.algos.registry[name].config.__dataclass_fields__:  # type: ignore[attr-defined]
-        words.append("algo.exploration.warmup=32000")
-    settings = resolve(words)
-    task = bench.tasks.make_task(TASKS[0])
-    algo = bench.algos.registry[name].factory(
-        Spec.of(task, settings.num_envs, 0), settings.algo, "cpu"
-    )
-    rollout = Rollout(task.make(settings.num_envs, 0))
-    for _ in range(2_000):
-        action = algo.act(torch.as_tensor(rollout.obs), explore=True)
-        algo.observe(rollout.step(action.numpy()).transition("cpu"))
-        if algo.update():
-            break
-    rollout.env.close()
-    per_second = rate(lambda: int(bool(algo.update())), seconds)
-    return per_second, getattr(settings.algo, "batch", 0)

@@ -180,7 +180,7 @@ def test_a_gradient_step_is_adams_however_the_gradient_lies_in_memory():
     fused = torch.optim.Adam(halves, 0.1, fused=True)
     other = torch.optim.Adam(copies, 0.1, fused=False, foreach=False)
     for _ in range(3):
-        gradient_step(fused, (rows @ torch.cat(halves, dim=1).T).square().sum(), halves)
+        gradient_step(fused, (rows @ torch.cat(halves, dim=1).T).square().sum())
         other.zero_grad()
         (rows @ torch.cat(copies, dim=1).T).square().sum().backward()
         other.step()

@@ -1,0 +1,230 @@
+"""How fast an algorithm learns: what an update computes, how fast that is, and where time goes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+import bench.algos
+import bench.tasks
+from bench.algos.common.learner import Learner
+from bench.api import Spec
+from bench.configuration import resolve, understand
+from bench.errors import UsageError
+from bench.rollout import Rollout
+
+PARTS = {  # methods of a learner, and what the time that they take for themselves is called
+    "sample": "sampling",
+    "bonus": "bonus",
+    "next_action": "next actions",
+    "critic_target": "targets",
+    "learn_critics": "critics",
+    "improve": "ascent",
+    "weigh": "candidates",
+    "denoise": "proposals",
+    "step_actor": "actor",
+    "learn_actor": "actor",
+    "follow": "averages",
+    "step_novelty": "novelty",
+}
+REST = "critic's step"  # of OffPolicy.learn; of DDiffPG's nearly nothing
+ROUNDS = 7  # what is compared is measured in turn, so that noise hits both alike
+TRIES = 20_000  # vector steps until an algorithm learns
+Shapes = Counter[tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of one algorithm's updates.
+
+    Attributes:
+        rate: updates/s.
+        rows: of a batch.
+        modes: known to the policy, among which DDiffPG shares the batch.
+        flops: floating-point operations of an update, of its matrix products alone.
+        share: time of these products by themselves, on matrices of the same shapes, in the
+            update's time: what is left is what an update costs beside them.
+        parts: share of an update's time by part, the largest first.
+    """
+
+    rate: float
+    rows: int
+    modes: int
+    flops: float
+    share: float
+    parts: Mapping[str, float]
+
+
+def learner(name: str, task_name: str, size: str, warmup: int | None) -> Learner | None:
+    """Return an algorithm that has begun to learn a task, or None if it has no such updates.
+
+    Args:
+        name: of the algorithm.
+        task_name: of the task.
+        size: preset whose networks and batch it has.
+        warmup: env steps of random exploration; None: the preset's.
+
+    Raises:
+        UsageError: if it does not learn.
+    """
+    request = understand([f"algo={name}", f"task={task_name}", "budget=quick", f"preset={size}"])
+    entry = bench.algos.registry[name]
+    if not (isinstance(entry.factory, type) and issubclass(entry.factory, Learner)):
+        return None
+    words = request.overrides(name, task_name, "0")
+    if warmup is not None:
+        words.append(f"algo.exploration.warmup={warmup}")
+    settings = resolve(words)
+    task = bench.tasks.registry[task_name].factory(task_name, settings.task)
+    torch.manual_seed(0)
+    algo = entry.factory(Spec.of(task, settings.num_envs, 0), settings.algo, "cpu")
+    rollout = Rollout(task.make(settings.num_envs, 0))
+    try:
+        for _ in range(TRIES):
+            action = algo.act(torch.as_tensor(rollout.obs, dtype=torch.float32), explore=True)
+            algo.observe(rollout.step(action.numpy()).transition("cpu"))
+            if algo.update():
+                return algo
+    finally:
+        rollout.env.close()
+    raise UsageError(f"algo={name}: did not begin to learn within {TRIES} vector steps")
+
+
+def measure(algo: Learner, seconds: float) -> Speed:
+    """Measure the updates of a learner for about so long."""
+    algo.learn()
+    with FlopCounterMode(display=False) as counter, Products() as products:
+        algo.learn()
+    pairs = in_turn([algo.learn, products.repeat], seconds)
+    rate = median(1 / update for update, _ in pairs)
+    share = median(alone / update for update, alone in pairs)
+    return Speed(
+        rate, algo.config.batch, algo.num_modes, counter.get_total_flops(), share,
+        parts(algo, max(3, int(rate * seconds / 4))),
+    )  # fmt: skip
+
+
+def in_turn(works: list[Callable[[], Any]], seconds: float) -> list[tuple[float, ...]]:
+    """Return what each of some works takes in each of several rounds, s, of so many s in all."""
+    counts = []
+    for work in works:
+        once = clock(work, 1)
+        counts.append(max(1, int(seconds / ROUNDS / len(works) / once)))
+    return [tuple(map(clock, works, counts)) for _ in range(ROUNDS)]
+
+
+def clock(work: Callable[[], Any], count: int) -> float:
+    """Return the mean time of a work, s, done so many times."""
+    start = time.perf_counter()
+    for _ in range(count):
+        work()
+    return (time.perf_counter() - start) / count
+
+
+FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}  # products, and where their factors begin
+
+
+class Products(TorchDispatchMode):
+    """Notes the shapes of all matrix products in its context, and can repeat them alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: Shapes = Counter()
+        self.work: list[tuple[Callable[..., Tensor], Tensor, Tensor, int]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Note a product, and let every operation take place."""
+        name = func.overloadpacket.__name__
+        if name in FACTORS:
+            first, second = args[FACTORS[name] : FACTORS[name] + 2]
+            self.shapes[tuple(first.shape), tuple(second.shape)] += 1
+        return func(*args, **(kwargs or {}))
+
+    def repeat(self) -> None:
+        """Compute as many products of the same shapes, of matrices that lie at hand."""
+        if not self.work:
+            self.work = [
+                (torch.mm if len(one) == 2 else torch.bmm, torch.ones(one), torch.ones(other), n)
+                for (one, other), n in self.shapes.items()
+            ]
+        for product, one, other, count in self.work:
+            for _ in range(count):
+                product(one, other)
+
+
+def parts(algo: Learner, updates: int) -> dict[str, float]:
+    """Return how the time of some updates is shared among their parts (see `PARTS`)."""
+    spent: dict[str, float] = defaultdict(float)
+    names, last = [REST], time.perf_counter()
+
+    def switch() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        spent[names[-1]] += now - last
+        last = now
+
+    def timed(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def work(*args: Any, **kwargs: Any) -> Any:
+            switch()
+            names.append(name)
+            try:
+                return method(*args, **kwargs)
+            finally:
+                switch()
+                names.pop()
+
+        return work
+
+    wrapped = [key for key in PARTS if hasattr(algo, key)]
+    for key in wrapped:
+        algo.__dict__[key] = timed(getattr(algo, key), PARTS[key])
+    try:
+        switch()
+        spent.clear()
+        for _ in range(updates):
+            algo.learn()
+        switch()
+    finally:
+        for key in wrapped:
+            del algo.__dict__[key]
+    total = sum(spent.values())
+    return {k: v / total for k, v in sorted(spent.items(), key=lambda item: -item[1])}
+
+
+def beside_stable_baselines3(name: str, seconds: float) -> tuple[float, float, float] | None:
+    """Return updates/s of an algorithm, of Stable-Baselines3's, and the median ratio.
+
+    On Pendulum with that library's default networks and batch, which the suite's preset of
+    `task=gym` has; None where the library is not installed.
+
+    Args:
+        name: sac or td3.
+        seconds: to measure for.
+    """
+    try:
+        import stable_baselines3
+        from stable_baselines3.common.logger import Logger
+    except ImportError:
+        return None
+    ours = learner(name, "gym", "suite", None)
+    assert ours is not None
+    theirs = getattr(stable_baselines3, name.upper())("MlpPolicy", "Pendulum-v1", device="cpu")
+    theirs.learn(theirs.learning_starts + 1)
+    theirs.set_logger(Logger(None, []))
+    works = [ours.learn, lambda: theirs.train(gradient_steps=1, batch_size=theirs.batch_size)]
+    pairs = in_turn(works, seconds)
+    return (
+        median(1 / a for a, _ in pairs), median(1 / b for _, b in pairs),
+        median(b / a for a, b in pairs),
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""What `python -m bench speed` counts, and what it refuses."""
+
+from math import prod
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import bench.algos
+from bench import testing
+from bench.__main__ import main
+from bench.updates import PARTS, REST, ROUNDS, Products, in_turn, parts
+
+bench.algos.discover()
+
+
+def learning(name):
+    config = bench.algos.registry[name].config(batch=32)
+    algo = bench.algos.registry[name].factory(testing.SPEC, config, "cpu")
+    testing.feed(algo, 12, seed=1)
+    return algo
+
+
+@pytest.mark.parametrize("name", ["ddiffpg", "qvpo", "sac"])
+def test_the_products_noted_are_those_that_the_counter_sees(name):
+    algo = learning(name)
+    with FlopCounterMode(display=False) as counter, Products() as products:
+        algo.learn()
+    noted = sum(2 * n * prod(one) * other[-1] for (one, other), n in products.shapes.items())
+    assert noted == counter.get_total_flops() > 1e6
+    with FlopCounterMode(display=False) as again:
+        products.repeat()
+    assert again.get_total_flops() == noted
+
+
+def test_parts_share_the_time_among_methods_that_are_called(monkeypatch):
+    algo = learning("ddiffpg")
+    now = iter(range(10_000))  # every look at the clock is one second later
+    monkeypatch.setattr("bench.updates.time.perf_counter", lambda: float(next(now)))
+    found = parts(algo, 2)
+    assert sum(found.values()) == pytest.approx(1)
+    expected = {"sampling", "bonus", "critics", "ascent", "actor", "averages", "novelty", REST}
+    assert set(found) == expected
+    # sampling is interrupted by one bonus, and the update by six parts
+    second = found["ascent"]
+    assert found["sampling"] == pytest.approx(2 * second) == pytest.approx(2 * found["bonus"])
+    assert not set(PARTS) & set(vars(algo)), "its methods are its class's again"
+
+
+def test_works_take_turns():
+    done = []
+    pairs = in_turn([lambda: done.append("a"), lambda: done.append("b")], 1e-6)
+    assert len(pairs) == ROUNDS and "".join(done) == "ab" * (ROUNDS + 1)
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("algo=sax", "unknown algorithm 'sax'. Did you mean 'sac'?"),
+        ("algo=ppo", "algo=ppo: none of these learns from a replay"),
+        ("task=pointmaze-v9", "unknown task 'pointmaze-v9'"),
+        ("task=all", "task=all: speed takes one task"),
+        ("size=huge", "size='huge': valid are suite, paper"),
+        ("seconds=0", "seconds=0: valid are integers from 1"),
+        ("fast", "speed takes key=value words, not 'fast'"),
+    ],
+)
+def test_bad_input_is_one_line(word, line, capsys):
+    assert main(["speed", word]) == 2
+    error = capsys.readouterr().err
+    assert line in error and error.count("\n") == 1
+
+
+def test_tables_of_one_algorithm(capsys, monkeypatch):
+    monkeypatch.setattr("bench.commands.speed.environment", None)  # not asked for
+    threads = torch.get_num_threads()
+    words = ["algo=sac", "task=pointmaze-v1", "warmup=640", "seconds=1"]
+    try:
+        assert main(["speed", *words]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    shown = capsys.readouterr().out
+    for part in ("learning on pointmaze-v1, size=suite", "GFLOP/s", "sampling", "on Pendulum"):
+        assert part in shown
