@@ -206,10 +206,11 @@ def beside_stable_baselines3(name: str, seconds: float) -> tuple[float, float, f
     """Return updates/s of an algorithm, of Stable-Baselines3's, and the median ratio.
 
     On Pendulum with that library's default networks and batch, which the suite's preset of
-    `task=gym` has; None where the library is not installed.
+    `task=gym` has; None where the library is not installed or has no such algorithm, or this one
+    does not learn from a replay.
 
     Args:
-        name: sac or td3.
+        name: of an algorithm; the library's class is sought by it.
         seconds: to measure for.
     """
     try:
@@ -217,9 +218,11 @@ def beside_stable_baselines3(name: str, seconds: float) -> tuple[float, float, f
         from stable_baselines3.common.logger import Logger
     except ImportError:
         return None
-    ours = learner(name, "gym", "suite", None)
-    assert ours is not None
-    theirs = getattr(stable_baselines3, name.upper())("MlpPolicy", "Pendulum-v1", device="cpu")
+    kind = getattr(stable_baselines3, name.upper(), None)
+    ours = learner(name, "gym", "suite", None) if kind else None
+    if kind is None or ours is None:
+        return None
+    theirs = kind("MlpPolicy", "Pendulum-v1", device="cpu")
     theirs.learn(theirs.learning_starts + 1)
     theirs.set_logger(Logger(None, []))
     works = [ours.learn, lambda: theirs.train(gradient_steps=1, batch_size=theirs.batch_size)]

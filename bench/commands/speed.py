@@ -40,7 +40,6 @@ from bench.words import integer, parse
 TASKS = ("pointmaze-v3", "antmaze-v1", "reach")  # one per family; the first is learned on
 SIZES = ("suite", "paper")
 ROUNDS = 5  # each way of stepping in turn, so that noise hits both alike
-PEERS = ("sac", "td3")  # that Stable-Baselines3 has too
 
 
 def main(words: list[str]) -> int:
@@ -108,7 +107,7 @@ def updates(algos: list[str], task: str, size: str, warmup: int, seconds: int) -
     show(learning)
     show(split)
     beside = Table("algorithm", "updates/s", "Stable-Baselines3", "ratio", title="on Pendulum")
-    for name in (name for name in PEERS if name in algos):
+    for name in algos:
         pair = beside_stable_baselines3(name, seconds)
         if pair is not None:
             beside.add_row(name, f"{pair[0]:,.1f}", f"{pair[1]:,.1f}", f"{pair[2]:.2f}")
