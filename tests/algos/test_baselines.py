@@ -216,7 +216,7 @@ def test_maxentdp_follows_heights_and_not_the_replay():
 
 @pytest.mark.slow
 def test_diffusion_ql_without_q_clones_the_replay():
-    """Rare peaks come last: 1,000 updates gave them a fifth of their share, 2,500 over a half."""
+    """Rare peaks come last: 1,000 updates gave them a fifth of their share, 2,500 about a half."""
     algo = bandit.train("diffusion-ql", "lopsided", 2500, changes=["algo.eta=0"])
     memory = algo.replay
     stored = bandit.measure(memory.fields["action"][: len(memory)])
