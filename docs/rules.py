@@ -79,8 +79,15 @@ def runs(study: str, algos: list[str]) -> Iterator[tuple[str, str, str, list[str
 
 
 def scores() -> pd.DataFrame:
-    """Return the final scores of the finished runs, by variant (`experiment`)."""
-    return final_scores(finished(load_results(FOLDER)))
+    """Return the final scores of the finished runs, by variant (`experiment`).
+
+    Raises:
+        UsageError: if there are none.
+    """
+    frame = load_results(FOLDER)
+    if frame.empty or finished(frame).empty:
+        raise UsageError(f"{FOLDER}: no finished run")
+    return final_scores(finished(frame))
 
 
 def compared(found: pd.DataFrame, variants: list[str], algos: list[str]) -> pd.DataFrame:

@@ -1,0 +1,45 @@
+"""The studies of what the comparison's rules cost."""
+
+import pandas as pd
+import pytest
+
+from bench.algos import discover
+from bench.configuration import resolve, understand
+from bench.errors import UsageError
+from docs import rules
+
+ALGOS = [name for name in sorted(discover()) if name not in rules.LEFT_OUT and name in (
+    "ddiffpg", "diffusion-ql", "dipo", "maxentdp", "ppo", "qvpo", "sac", "td3")]  # fmt: skip
+
+
+def test_every_run_of_every_study_composes_and_has_a_place_of_its_own():
+    places = {}
+    for variant, algo, task, words in rules.runs("all", ALGOS):
+        place = variant, algo, task
+        assert places.setdefault(place, words) == words, f"{place}: two runs"
+        request = understand([f"algo={algo}", f"task={task}", *words])
+        settings = resolve(request.overrides(algo, task, "0"))
+        assert settings.env_steps - settings.algo.exploration.warmup == 2 * rules.HALF
+    tried = {variant for variant, *_ in places}
+    assert tried == {*rules.BONUS, *rules.SUCCESSES, *rules.KNOBS}
+    assert len({tuple(words) for _, words in rules.KNOBS.values()}) == len(rules.KNOBS)
+
+
+def test_a_cell_is_of_its_own_variant():
+    free = {"algo": "sac", "task": rules.MAZE, "protocol": "sampled", "command_coverage": None}
+    found = pd.DataFrame([
+        free | {"experiment": "fixed", "seed": 0, "solved_modes": 0.2, "success": 1.0},
+        free | {"experiment": "none", "seed": 0, "solved_modes": 0.4, "success": 0.5},
+        free | {"experiment": "none", "seed": 1, "solved_modes": 0.2, "success": 0.7},
+    ])  # fmt: skip
+    (row,) = rules.compared(found, list(rules.BONUS), ["sac", "td3"]).to_dict("records")
+    assert row == {"algorithm": "sac", "task": rules.MAZE, "fixed": "0.20 (1.00)",
+                   "annealed": "–", "none": "0.30 (0.60)", "seeds": "1 to 2"}  # fmt: skip
+
+
+def test_what_is_not_there_is_named(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="unknown study 'foo'"):
+        rules.main(["study=foo"])
+    monkeypatch.setattr(rules, "FOLDER", tmp_path)
+    with pytest.raises(UsageError, match="no finished run"):
+        rules.main(["run=false"])
