@@ -7,6 +7,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {  # name: module that has it; nothing heavy is imported before it is used
+    "run": "bench.library",
     "make_task": "bench.tasks",
     "make_env": "bench.tasks",
     "load_policy": "bench.policy",

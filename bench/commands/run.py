@@ -141,9 +141,11 @@ def job(config: DictConfig) -> None:
     it. When the sweep that this process works for is gone, the run is asked to save and end.
     """
     worker = multiprocessing.parent_process() is not None
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
+    listens = threading.current_thread() is threading.main_thread()
+    if listens:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
     process = subprocess.Popen([sys.executable, "-m", "bench.commands.worker"], stdin=PIPE)
-    if not worker:  # a worker between two runs must not die of a Ctrl-C
+    if listens and not worker:  # a worker between two runs must not die of a Ctrl-C
         signal.signal(signal.SIGINT, before)
     assert process.stdin
     with suppress(BrokenPipeError), process.stdin:
@@ -256,7 +258,7 @@ def stoppable() -> Iterator[Path]:
     """Let the first Ctrl-C end every run of a sweep resumably, a second one at once.
 
     Raising here would make the launcher kill its workers while they save. So the file yielded
-    appears instead; they look for it at every step.
+    appears instead; they look for it at every step. Only a main thread hears of Ctrl-C.
     """
     with tempfile.TemporaryDirectory() as folder:
         stop_file = Path(folder) / "stop"
@@ -267,7 +269,8 @@ def stoppable() -> Iterator[Path]:
                 raise KeyboardInterrupt
             stop_file.touch()
 
-        before = {which: signal.signal(which, stop) for which in STOPPING}
+        listens = threading.current_thread() is threading.main_thread()
+        before = {which: signal.signal(which, stop) for which in STOPPING if listens}
         try:
             yield stop_file
         finally:

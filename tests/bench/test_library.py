@@ -1,0 +1,77 @@
+"""`bench.run`, from Python."""
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+import bench
+from bench.errors import UsageError
+from bench.library import RunFailed, literal
+
+TINY = {"budget": "smoke", "env_steps": 1024, "num_envs": 16, "threads": 1,
+        "eval": {"every": 1024, "episodes": 4}}  # fmt: skip
+
+
+def test_a_run_returns_its_evaluations_and_leaves_python_as_it_was(tmp_path):
+    threads, numbers, environment = (
+        torch.get_num_threads(), torch.get_rng_state(), dict(os.environ),
+    )  # fmt: skip
+    handler = signal.getsignal(signal.SIGINT)
+    frame = bench.run("random", "pointmaze-v1", seed=3, results=tmp_path, experiment="a-b", **TINY)
+    assert set(frame["seed"]) == {3} and set(frame["env_steps"]) == {1024}
+    assert set(frame["protocol"]) == {"sampled", "random-start"}
+    facts = json.loads((tmp_path / "a-b/pointmaze-v1/random/seed=3/run.json").read_text())
+    assert facts["status"] == "done" and facts["target_env_steps"] == 1024
+    assert torch.get_num_threads() == threads and dict(os.environ) == environment
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_runs_are_made_outside_the_main_thread(tmp_path, seeds):
+    frames = []
+
+    def work():
+        frames.append(bench.run("random", "pointmaze-v1", seed=seeds, results=tmp_path, **TINY))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert set(frames[0]["seed"]) == set(seeds)
+
+
+def test_only_what_was_asked_for_is_returned(tmp_path):
+    bench.run("random", "pointmaze-v1", seed=1, results=tmp_path, **TINY)
+    frame = bench.run("random", "pointmaze-v1", seed=2, results=tmp_path, **TINY)
+    assert set(frame["seed"]) == {2}
+
+
+@pytest.mark.parametrize("words, complaint", [
+    ({"algo": "ddifpg"}, "unknown algorithm 'ddifpg'. Did you mean 'ddiffpg'?"),
+    ({"algo.batsch": 3}, "unknown setting 'algo.batsch'. Did you mean 'algo.batch'?"),
+    ({"eval": {"episodes": 0}}, "eval.episodes=0: must be at least 1"),
+    ({"experiment": "it's a/b"}, "must be one plain folder name"),
+])  # fmt: skip
+def test_bad_input_raises_the_line_of_the_terminal(tmp_path, words, complaint):
+    with pytest.raises(UsageError, match=complaint.replace("?", r"\?")):
+        bench.run(**{"algo": "sac", "task": "pointmaze-v1", "results": tmp_path, **words})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_run_raises_its_reason(tmp_path):
+    faulty = {"plugins": ["tests.bench.faulty"], "task.fault": "reward", "results": tmp_path}
+    with pytest.raises(RunFailed, match="NotFinite: reward is nan at env step"):
+        bench.run("random", "line", **faulty, **TINY)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 1e-3, "plain", "it's", "a,b", "back\\", "$x", ["a b", 2], [[1, 2], 3]]
+)
+def test_values_survive_hydras_grammar(value):
+    parsed = OverridesParser.create().parse_override(f"key={literal(value)}")
+    assert not parsed.is_sweep_override() and parsed.value() == value
