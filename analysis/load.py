@@ -6,7 +6,7 @@ import contextlib
 import json
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from bench.analysis import metrics
 from bench.records import Record
+from bench.settings import binding, flat
 from bench.storage import CHECKSUMS
 
 LAST = 3  # evaluations whose mean is a run's score
@@ -34,6 +35,8 @@ class RunRecord:
 
     Attributes:
         facts: run.json.
+        settings: config.yaml as one mapping with dotted keys, without those settings that change
+            nothing that is recorded; empty where a record has none.
         episodes: episodes.parquet, one row per evaluation episode.
         headings: headings.npz, by env steps: how many actions head which way, (B, D) (see
             `metrics.Evaluations`).
@@ -41,6 +44,7 @@ class RunRecord:
 
     path: Path
     facts: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
     episodes: pd.DataFrame = field(default_factory=pd.DataFrame)
     headings: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -218,9 +222,10 @@ def read_run(place: Path) -> RunRecord:
         facts[key] = facts.get(key) or default
         if type(facts[key]) is not type(default):
             raise ValueError(f"{key} is {facts[key]!r}")
+    settings = flat(binding(record.read_config()))
     table = place.with_name("episodes.parquet")
     if not table.exists():
-        return RunRecord(place.parent, facts)
+        return RunRecord(place.parent, facts, settings)
     try:
         episodes = pq.ParquetFile(table).read(use_threads=False).to_pandas()
     except (OSError, ValueError) as error:
@@ -230,7 +235,8 @@ def read_run(place: Path) -> RunRecord:
     labels, top = episodes["mode"].to_numpy(), len(facts["task_info"].get("modes", []))
     if len(labels) and top and (labels.min() < -1 or labels.max() > top):
         raise ValueError(f"{table.name} has labels outside -1..{top}")
-    return RunRecord(place.parent, facts, episodes, read_headings(place.with_name("headings.npz")))
+    headed = read_headings(place.with_name("headings.npz"))
+    return RunRecord(place.parent, facts, settings, episodes, headed)
 
 
 def read_headings(place: Path) -> dict[int, np.ndarray]:
@@ -323,43 +329,6 @@ def floors(frame: pd.DataFrame) -> set[str]:
 def finished(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the evaluations of runs that are done: only those have a score to compare."""
     return frame[frame["status"] == "done"] if len(frame) else frame
-
-
-def names_apart(runs: Iterable[tuple[Any, ...]]) -> list[str]:
-    """Return what to call the algorithms of runs, so that no two that differ are pooled.
-
-    An algorithm that ran on a task under several presets carries its preset's name wherever it is
-    shown, as in `ddiffpg (suite)`; where several experiments of one preset ran on a task, the
-    experiment's, too.
-
-    Args:
-        runs: task, algorithm, preset (no text where a record has none) and experiment of each.
-    """
-    known = list(runs)
-    presets: dict[tuple[str, str], set[str]] = {}
-    homes: dict[tuple[str, str, Any], set[str]] = {}
-    for task, algo, preset, _ in known:
-        if isinstance(preset, str):
-            presets.setdefault((task, algo), set()).add(preset)
-    tuned = {algo for (_, algo), names in presets.items() if len(names) > 1}
-    for task, algo, preset, experiment in known:
-        own = preset if algo in tuned else None
-        homes.setdefault((task, algo, own), set()).add(experiment)
-    repeated = {algo for (_, algo, _), names in homes.items() if len(names) > 1}
-    found = []
-    for _, algo, preset, experiment in known:
-        parts = [preset] if algo in tuned and isinstance(preset, str) else []
-        parts += [experiment] if algo in repeated else []
-        found.append(f"{algo} ({', '.join(parts)})" if parts else algo)
-    return found
-
-
-def tell_apart(runs: list[RunRecord]) -> list[RunRecord]:
-    """Return runs whose algorithms are called so that none are pooled (see `names_apart`)."""
-    keys = ("task", "algo", "preset", "experiment")
-    names = names_apart(tuple(run.facts.get(key) for key in keys) for run in runs)
-    return [replace(run, facts=run.facts | {"algo": name})
-            for run, name in zip(runs, names, strict=True)]  # fmt: skip
 
 
 def refusals(frame: pd.DataFrame) -> list[str]:

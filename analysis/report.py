@@ -27,15 +27,14 @@ from bench.analysis.load import (
     final_scores,
     finished,
     floors,
-    names_apart,
     read_runs,
     refusals,
-    tell_apart,
 )
 from bench.analysis.load import table as evaluations
 from bench.analysis.metrics import METRICS
 from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, sheet
 from bench.analysis.style import algo_colors, algo_markers, palette
+from bench.analysis.variants import names_apart, tell_apart
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
@@ -65,19 +64,7 @@ def write(
     Raises:
         ValueError: if there are no records.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        runs = read_runs(results)
-    runs = [
-        run for run in runs
-        if (experiments is None or run.facts["experiment"] in experiments)
-        and (tasks is None or run.facts["task"] in tasks)
-        and (algos is None or run.facts["algo"] in algos)
-    ]  # fmt: skip
-    notes = [str(w.message) for w in caught if "skipped" in str(w.message)]
-    if not runs:
-        raise ValueError("; ".join([f"no runs below {results}", *notes]))
-    runs = tell_apart(runs)
+    runs, notes = chosen(results, experiments, tasks, algos)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
@@ -96,6 +83,36 @@ def write(
     beside.write_text(template.render(page))
     beside.replace(index)
     return index
+
+
+def chosen(
+    results: str | Path,
+    experiments: list[str] | None = None,
+    tasks: list[str] | None = None,
+    algos: list[str] | None = None,
+) -> tuple[list[RunRecord], list[str]]:
+    """Return the runs below `results` that are asked for (see `write`), told apart by name.
+
+    Returns:
+        The runs, and a line on each record that was skipped and each name that was split.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        runs = read_runs(results)
+    runs = [
+        run for run in runs
+        if (experiments is None or run.facts["experiment"] in experiments)
+        and (tasks is None or run.facts["task"] in tasks)
+        and (algos is None or run.facts["algo"] in algos)
+    ]  # fmt: skip
+    notes = [str(w.message) for w in caught if "skipped" in str(w.message)]
+    if not runs:
+        raise ValueError("; ".join([f"no runs below {results}", *notes]))
+    runs, split = tell_apart(runs)
+    return runs, notes + split
 
 
 def content(
@@ -286,7 +303,8 @@ def summary(frame: pd.DataFrame) -> Table:
     if frame.empty:
         return shown
     keys = ("task", "algo", "preset", "experiment")
-    frame = frame.assign(algo=names_apart(zip(*(frame[key] for key in keys), strict=True)))
+    known = zip(*(frame[key] for key in keys), [""] * len(frame), strict=True)
+    frame = frame.assign(algo=names_apart(known))
     blocked = {line.split(":")[0] for line in refusals(frame)}
     if blocked:
         shown.caption = f"not compared: {', '.join(sorted(blocked))}; the page says why"

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from bench.analysis import stats
 from bench.analysis.comparison import SHARE
@@ -108,29 +107,15 @@ def settings_table(runs: list[RunRecord]) -> pd.DataFrame:
     """
     rows: dict[tuple[str, str], dict[str, list[str]]] = {}
     for run in runs:
-        config = settings(run)
         row = rows.setdefault((run.facts["task"], run.facts["algo"]), {})
         for key, title in SETTINGS.items():
-            value = config
-            for part in key.split("."):
-                value = value.get(part, "–") if isinstance(value, dict) else "–"
-            values = row.setdefault(title, [])
-            if str(value) not in values:
-                values.append(str(value))
+            value, values = str(run.settings.get(key, "–")), row.setdefault(title, [])
+            if value not in values:
+                values.append(value)
     return pd.DataFrame([
         {"task": task, "algorithm": algo} | {title: " | ".join(v) for title, v in row.items()}
         for (task, algo), row in sorted(rows.items())
     ])  # fmt: skip
-
-
-def settings(run: RunRecord) -> dict[str, Any]:
-    """Return a run's config.yaml, empty if it cannot be read."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        config = yaml.load((run.path / "config.yaml").read_text(), loader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def cell(values: np.ndarray, rng: np.random.Generator) -> str:

@@ -11,6 +11,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ COLUMNS = [
     "mode",
     "mode_name",
 ]
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is eight times as fast
 TAIL = 16_384  # bytes, more than a line of progress has
 FOLDERS = ("replan", "render", "tb")  # what was made of a run's policy, and its TensorBoard
 
@@ -113,7 +115,7 @@ class Record:
         Raises:
             Damaged: if it is.
         """
-        return self.parsed("config.yaml", yaml.safe_load)
+        return self.parsed("config.yaml", partial(yaml.load, Loader=LOADER))
 
     def parsed(self, name: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
         """Return a file's mapping, or {} where there is no file.

@@ -93,6 +93,14 @@ def binding(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with dotted keys."""
+    if not isinstance(values, dict):
+        return {prefix: list(values) if isinstance(values, tuple) else values}
+    return {k: v for key, value in values.items()
+            for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}  # fmt: skip
+
+
 def check(settings: Settings) -> None:
     """Check ranges, names and what this machine has.
 

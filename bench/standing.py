@@ -10,7 +10,7 @@ import bench.tasks
 from bench.configuration import as_dict
 from bench.errors import UsageError
 from bench.records import Record
-from bench.settings import Settings, binding
+from bench.settings import Settings, binding, flat
 from bench.storage import Damaged
 
 
@@ -23,14 +23,6 @@ def run_dir(settings: Settings) -> Path:
     """Return the directory of a run's records."""
     names = settings.names
     return place_of(settings.results, settings.experiment, names.task, names.algo, settings.seed)
-
-
-def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted keys."""
-    if not isinstance(values, dict):
-        return {prefix: list(values) if isinstance(values, tuple) else values}
-    return {k: v for key, value in values.items()
-            for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}  # fmt: skip
 
 
 def with_names_now(config: dict[str, Any], settings: Settings) -> dict[str, Any]:

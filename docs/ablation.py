@@ -23,7 +23,7 @@ from bench.__main__ import main as run
 from bench.analysis import comparison, tables
 from bench.analysis.load import final_scores, finished, load_results
 from bench.configuration import as_dict, resolve, understand
-from bench.standing import flat
+from bench.settings import flat
 from bench.words import parse
 
 FOLDER, SUITE = Path("results/reference/ablation"), Path("results/reference/quick")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 import time
-import warnings
 from pathlib import Path
 
 from bench.display import show
@@ -78,26 +77,17 @@ def state(results: Path) -> dict[Path, tuple[int, int]]:
 def once(results: Path, values: dict[str, str]) -> int:
     """Write the page; print its table and path."""
     from bench.analysis import report
-    from bench.analysis.load import load_results
+    from bench.analysis.load import table
 
-    keys = ("experiment", "task", "algo")
-    chosen = {key: values[key].split(",") if values[key] else None for key in keys}
+    wanted = [values[key].split(",") if values[key] else None
+              for key in ("experiment", "task", "algo")]  # fmt: skip
     try:
-        index = report.write(
-            results, values["out"] or results / "report", chosen["experiment"], chosen["task"],
-            chosen["algo"],
-        )  # fmt: skip
+        index = report.write(results, values["out"] or results / "report", *wanted)
+        runs, notes = report.chosen(results, *wanted)
     except (ValueError, OSError) as error:
         raise UsageError(" ".join(str(error).split())) from None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        frame = load_results(results)
-    for line in dict.fromkeys(str(one.message) for one in caught):
-        if "skipped" in line:
-            print(f"warning: {line}", file=sys.stderr)
-    for key, wanted in chosen.items():
-        if wanted and len(frame):
-            frame = frame[frame[key].isin(wanted)]
-    show(report.summary(frame), names=3)
+    for line in dict.fromkeys(notes):
+        print(f"warning: {line}", file=sys.stderr)
+    show(report.summary(table(runs)), names=3)
     print(f"report: {index}", flush=True)
     return 0

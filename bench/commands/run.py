@@ -3,14 +3,16 @@
   python -m bench run algo=NAME task=NAME [seed=0,1,2] [key=value ...]
 
 algo, task and seed each take a name, a comma list or all; task also takes a family. Each
-combination is one run; several run side by side. What is done is skipped, what was interrupted or
-killed continues from its last checkpoint, what was made with other settings or is damaged is
-refused. With overwrite=true that is made anew, and nothing else: what is done with the same
-settings stays done (to repeat it, remove its folder), what was interrupted continues.
+combination is one run, and so is each combination of several values of any other setting, in an
+experiment that is named by them; several run side by side. What is done is skipped, what was
+interrupted or killed continues from its last checkpoint, what was made with other settings or is
+damaged is refused. With overwrite=true that is made anew, and nothing else: what is done with the
+same settings stays done (to repeat it, remove its folder), what was interrupted continues.
 All settings: python -m bench run algo=NAME task=NAME --cfg job
 
   python -m bench run algo=ddiffpg task=pointmaze-v3
   python -m bench run algo=all task=pointmaze seed=0,1,2 experiment=mazes
+  python -m bench run algo=sac task=pointmaze-v1 algo.n_step=1,3,10
   python -m bench run algo=ddiffpg task=antmaze-v1 budget=paper preset=paper device=cuda
 """
 
@@ -27,12 +29,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -46,6 +50,7 @@ from bench.records import Record
 from bench.runner import STOPPING, Run, Stopped, described, physics_threads
 from bench.settings import Settings, cores
 from bench.standing import place_of, run_dir, state_of
+from bench.sweeps import check_places, common, expanded, placed, plain, swept
 
 console = Console(stderr=True)
 PARENT = os.getppid()  # when this process began; a later one means that it is gone
@@ -63,21 +68,21 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    words = [word.lstrip("+") for word in words]  # Hydra would add a setting that nothing reads
+    words = [plain(word) for word in words]
     words, shown = take_shown(words)
     flags = [word for word in words if word.startswith("-")]
     request = understand([word for word in words if not word.startswith("-")])
-    combinations = list(request.combinations())
-    overrides = [request.overrides(*c) for c in combinations]
-    swept = [word for word in request.words if is_sweep(word)]
-    runs = [resolve([w for w in line if w not in swept]) for line in overrides]
     if shown:
-        if swept:
-            raise UsageError(f"{swept[0]}: {shown[0]} shows one run's settings, give one value")
+        if several := swept(request.words):
+            raise UsageError(f"{several[0]}: {shown[0]} shows one run's settings, give one value")
+        first = request.overrides(*next(iter(request.combinations())))
+        resolve(first)
         rest = [w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")]
-        return hydra_run([*overrides[0][:3], *rest, *shown])
-    if swept:
-        return sweep(request, runs, flags if "-m" in flags else [*flags, "-m"])
+        return hydra_run([*first[:3], *rest, *shown])
+    request = replace(request, words=placed(request.words))
+    runs = [resolve(line) for names in request.combinations()
+            for line in expanded(request.overrides(*names))]  # fmt: skip
+    check_places(runs)
     states = [state_of(settings) for settings in runs]
     for settings, state in zip(runs, states, strict=True):
         if state == "done":
@@ -99,13 +104,6 @@ def take_shown(words: list[str]) -> tuple[list[str], list[str]]:
         else:
             others.append(word)
     return others, shown
-
-
-def is_sweep(word: str) -> bool:
-    """Say whether a word gives a setting several values."""
-    key, _, value = word.partition("=")
-    outside = value and value[0] not in "[{'\""
-    return bool(outside) and "," in value and key not in ("plugins", "logger")
 
 
 def single(settings: Settings, state: str) -> int:
@@ -144,7 +142,9 @@ def job(config: DictConfig) -> None:
     listens = threading.current_thread() is threading.main_thread()
     if listens:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
-    process = subprocess.Popen([sys.executable, "-m", "bench.commands.worker"], stdin=PIPE)
+    home = HydraConfig.get().runtime.cwd  # with hydra.job.chdir=true this one is elsewhere
+    command = [sys.executable, "-m", "bench.commands.worker"]
+    process = subprocess.Popen(command, stdin=PIPE, cwd=home)
     if listens and not worker:  # a worker between two runs must not die of a Ctrl-C
         signal.signal(signal.SIGINT, before)
     assert process.stdin
@@ -157,7 +157,8 @@ def job(config: DictConfig) -> None:
             os._exit(1)
     if process.returncode < 0:
         names = config.names
-        place = place_of(config.results, config.experiment, names.task, names.algo, config.seed)
+        results = str(Path(home) / config.results)
+        place = place_of(results, config.experiment, names.task, names.algo, config.seed)
         note_killed(place, signal.Signals(-process.returncode).name)
 
 
@@ -297,25 +298,22 @@ def hydra_run(words: list[str]) -> int:
 def report(runs: list[Settings]) -> int:
     """Write the report of these runs, print its table and path; return 1 if it cannot be made."""
     from bench.analysis import report as reporting
-    from bench.analysis.load import load_results
+    from bench.analysis.load import table
 
     results = Path(runs[0].results)
-    chosen: dict[str, Any] = {
-        "experiments": [runs[0].experiment],
-        "tasks": sorted({settings.names.task for settings in runs}),
-        "algos": sorted({settings.names.algo for settings in runs}),
-    }
-    out = results / runs[0].experiment / "report"
+    experiments, tasks, algos = (sorted(set(names)) for names in zip(*(
+        (run.experiment, run.names.task, run.names.algo) for run in runs
+    ), strict=True))  # fmt: skip
+    out = results / (experiments[0] if len(experiments) == 1 else common(experiments)) / "report"
     try:
-        index = reporting.write(results, out, **chosen)
-        frame = load_results(results)
+        index = reporting.write(results, out, experiments, tasks, algos)
+        frame = table(reporting.chosen(results, experiments, tasks, algos)[0])
     except (ValueError, OSError) as error:
         say(f"no report: {' '.join(str(error).split())}")
         return 1
-    if not len(frame):
+    if frame.empty:
         say("no report: no run has been evaluated")
         return 1
-    keep = frame["experiment"].isin(chosen["experiments"]) & frame["task"].isin(chosen["tasks"])
-    show(reporting.summary(frame[keep & frame["algo"].isin(chosen["algos"])]), names=3)
+    show(reporting.summary(frame), names=3)
     Console().print(f"report: {index}", soft_wrap=True, markup=False)
     return 0

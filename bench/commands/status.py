@@ -86,7 +86,7 @@ def last_scores(record: Record, facts: dict[str, Any], num_modes: int) -> list[s
         return ["", ""]
     import pandas as pd
 
-    frame = table([RunRecord(record.path, facts, pd.read_parquet(io.BytesIO(content)))])
+    frame = table([RunRecord(record.path, facts, {}, pd.read_parquet(io.BytesIO(content)))])
     sampled = frame[frame["protocol"] == "sampled"].sort_values("env_steps")
     if not len(sampled):
         return ["", ""]

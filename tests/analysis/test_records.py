@@ -21,7 +21,8 @@ from bench.analysis import (
     survival,
     tables,
 )
-from bench.analysis.load import load_results, read_runs, refusals, tell_apart
+from bench.analysis.load import load_results, read_runs, refusals
+from bench.analysis.variants import tell_apart
 from bench.records import Record
 from bench.storage import CHECKSUMS, Checksums
 
@@ -216,10 +217,15 @@ def test_both_protocols_are_averaged_over_the_same_tasks(tmp_path):
     assert set(table["tasks"]) == {1} and len(table) == 4
 
 
+def apart(results):
+    """Return runs under the names that they are compared by."""
+    return tell_apart(read_runs(results))[0]
+
+
 def test_experiments_are_not_pooled(tmp_path):
     make_run(tmp_path / "x")
     edit(make_run(tmp_path / "y"), experiment="other")
-    named = {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    named = {run.facts["algo"] for run in apart(tmp_path)}
     assert named == {"alpha (exp)", "alpha (other)"}
     page = report.write(tmp_path, tmp_path / "out", experiments=["other"]).read_text()
     assert "experiment=other" in page and str(tmp_path / "x") not in page
@@ -234,7 +240,7 @@ def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
         make_run(tmp_path / "x", "beta", seed)
         make_run(tmp_path / "x", seed=seed, task="other")  # under one preset, but the same name
     names = {"alpha (suite)", "alpha (paper)", "beta"}
-    runs = tell_apart(read_runs(tmp_path))
+    runs = apart(tmp_path)
     assert {run.facts["algo"] for run in runs} == names
     other = {run.facts["algo"] for run in runs if run.facts["task"] == "other"}
     assert other == {"alpha (suite)"}
@@ -247,7 +253,7 @@ def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
     terminal = report.summary(load_results(tmp_path))
     assert set(terminal.columns[1].cells) == names and not terminal.caption
     edit(make_run(tmp_path / "z"), experiment="again")
-    found = {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    found = {run.facts["algo"] for run in apart(tmp_path)}
     assert found == {"alpha (suite, exp)", "alpha (suite, again)", "alpha (paper, released)",
                      "beta"}  # fmt: skip
     only = report.write(tmp_path, tmp_path / "out", experiments=["released"]).read_text()
@@ -257,10 +263,10 @@ def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
 def test_a_record_that_names_no_preset_is_none_of_several(tmp_path):
     make_run(tmp_path)
     edit(make_run(tmp_path, seed=1), preset=None)
-    assert {run.facts["algo"] for run in tell_apart(read_runs(tmp_path))} == {"alpha"}
+    assert {run.facts["algo"] for run in apart(tmp_path)} == {"alpha"}
     assert set(report.summary(load_results(tmp_path)).columns[1].cells) == {"alpha"}
     edit(make_run(tmp_path, seed=2), preset="paper")
-    named = {run.facts["seed"]: run.facts["algo"] for run in tell_apart(read_runs(tmp_path))}
+    named = {run.facts["seed"]: run.facts["algo"] for run in apart(tmp_path)}
     assert named == {0: "alpha (suite)", 1: "alpha", 2: "alpha (paper)"}
 
 

@@ -10,7 +10,8 @@ import yaml
 import bench
 from bench.configuration import as_dict, resolve, understand
 from bench.policy import spec_of
-from bench.standing import flat, with_names_now
+from bench.settings import flat
+from bench.standing import with_names_now
 
 REFERENCE = Path(__file__).parents[2] / "results/reference"
 POLICIES = sorted(REFERENCE.glob("quick/pointmaze-v3/*/seed=*/policy.pt"))

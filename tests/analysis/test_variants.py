@@ -1,0 +1,85 @@
+"""Runs that differ in a setting are not seeds of one another."""
+
+import pandas as pd
+import yaml
+
+from bench.analysis import report
+from bench.analysis.load import read_runs
+from bench.analysis.variants import tell_apart
+from tests.analysis.test_report import make_run
+
+
+def configured(root, seed=0, algo="alpha", task="maze-v1", **settings):
+    """Write a run's records, with settings in its config.yaml."""
+    place = make_run(root, algo, seed, task=task)
+    config = {"seed": seed, "results": str(root), "names": {"algo": algo, "task": task}}
+    for key, value in settings.items():
+        part, _, name = key.rpartition("__")
+        (config.setdefault(part, {}) if part else config)[name] = value
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def names(root):
+    runs, notes = tell_apart(read_runs(root))
+    return {(r.facts["task"], r.facts["algo"], r.facts["seed"]) for r in runs}, notes
+
+
+def test_seeds_of_equal_settings_are_pooled(tmp_path):
+    for seed in (0, 1):
+        configured(tmp_path, seed, algo__n_step=3, threads=seed + 1)  # threads do not matter
+    assert names(tmp_path) == ({("maze-v1", "alpha", 0), ("maze-v1", "alpha", 1)}, [])
+
+
+def test_a_setting_that_differs_names_variants(tmp_path):
+    for seed in (0, 1, 2, 3):
+        configured(tmp_path, seed, algo__n_step=3 if seed < 2 else 10, algo__batch=64)
+    configured(tmp_path, 0, "beta", algo__n_step=5)
+    found, notes = names(tmp_path)
+    assert found == {
+        ("maze-v1", "alpha · n_step=3", 0), ("maze-v1", "alpha · n_step=3", 1),
+        ("maze-v1", "alpha · n_step=10", 2), ("maze-v1", "alpha · n_step=10", 3),
+        ("maze-v1", "beta", 0),
+    }  # fmt: skip
+    assert notes == ["not pooled: runs of alpha differ in n_step: they are 2 variants"]
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert notes[0] in page
+    table = pd.read_csv(tmp_path / "out" / "table.csv")
+    assert set(table["algorithm"]) == {"alpha · n_step=3", "alpha · n_step=10", "beta"}
+    assert set(table[table["algorithm"] != "beta"]["seeds"]) == {2}
+
+
+def test_variants_have_the_same_names_on_all_tasks_and_presets_differ_by_task(tmp_path):
+    configured(tmp_path, 0, algo__n_step=3, algo__batch=64)
+    configured(tmp_path, 1, algo__n_step=10, algo__batch=64)
+    configured(tmp_path, 0, task="other", algo__n_step=3, algo__batch=128)
+    found, _ = names(tmp_path)
+    assert found == {("maze-v1", "alpha · n_step=3", 0), ("maze-v1", "alpha · n_step=10", 1),
+                     ("other", "alpha · n_step=3", 0)}  # fmt: skip
+
+
+def test_tasks_of_different_layouts_are_different_tasks(tmp_path):
+    configured(tmp_path, 0, task__layout=["#R.G#"])
+    configured(tmp_path, 1, task__layout=["#G.R#"])
+    found, notes = names(tmp_path)
+    assert {task for task, _, _ in found} == {
+        "maze-v1 · layout=['#R.G#']", "maze-v1 · layout=['#G.R#']"
+    }  # fmt: skip
+    assert {algo for _, algo, _ in found} == {"alpha"} and "maze-v1 differ in layout" in notes[0]
+
+
+def test_many_differing_settings_are_numbered_and_still_not_pooled(tmp_path):
+    for seed in (0, 1, 2):
+        value = 1 if seed < 2 else 2
+        configured(tmp_path, seed, **{f"algo__{key}": value for key in "abcd"})
+    found, notes = names(tmp_path)
+    assert {(algo, seed) for _, algo, seed in found} == {
+        ("alpha · settings 1", 0), ("alpha · settings 1", 1), ("alpha · settings 2", 2)
+    }  # fmt: skip
+    assert "a, b, c and 1 more settings" in notes[0]
+
+
+def test_a_setting_that_older_records_lack_makes_no_difference(tmp_path):
+    configured(tmp_path, 0, algo__n_step=3)
+    configured(tmp_path, 1, algo__n_step=3, algo__new=True)
+    make_run(tmp_path, "alpha", 2)  # has no config.yaml
+    assert {algo for _, algo, _ in names(tmp_path)[0]} == {"alpha"}

@@ -1,0 +1,64 @@
+"""Several values of a setting: which runs they are, and where these lie."""
+
+import json
+
+import pytest
+
+from bench.__main__ import main
+from bench.errors import UsageError
+from bench.sweeps import common, expanded, placed, plain, swept
+
+TINY = ["budget=smoke", "env_steps=512", "num_envs=16", "threads=1", "eval.every=512",
+        "eval.episodes=2", "algo=random", "task=pointmaze-v1"]  # fmt: skip
+
+
+def test_lists_ranges_and_choices_are_swept_and_lists_are_values():
+    words = ["algo.n_step=1,3", "algo.hidden=[64,64]", "algo.critic.hidden=[64],[128,128]",
+             "seed=range(0,3)", "plugins=[a,b]", "experiment='a,b'"]  # fmt: skip
+    assert swept(words) == [words[0], words[2], words[3]]
+    lines = expanded(words[:3])
+    assert len(lines) == 4 and ["algo.n_step=3", words[1], "algo.critic.hidden=[128,128]"] in lines
+    with pytest.raises(UsageError, match=r"algo.tau=interval\(0,1\): valid are values"):
+        swept(["algo.tau=interval(0,1)"])
+
+
+def test_words_reach_hydra_as_it_takes_them():
+    assert plain("+algo.n_step=3") == "algo.n_step=3"
+    assert plain("+hydra.launcher.n_jobs=2") == "+hydra.launcher.n_jobs=2"
+    assert plain("logger=tensorboard,wandb") == "logger=[tensorboard,wandb]"
+    assert plain("logger=[wandb]") == "logger=[wandb]" and plain("-m") == "-m"
+
+
+def test_an_experiment_is_named_by_what_is_swept():
+    assert placed(["algo.n_step=1,3", "num_envs=8"]) == [
+        "algo.n_step=1,3", "num_envs=8", "experiment='default,n_step=${algo.n_step}'"
+    ]  # fmt: skip
+    for words in (["algo.n_step=3"], ["algo.n_step=1,3", "experiment=a,b"],
+                  ["algo.n_step=1,3", "experiment=n${algo.n_step}"]):  # fmt: skip
+        assert placed(words) == words
+    assert common(["mine,n_step=1", "mine,n_step=3"]) == "mine"
+    assert common(["n1", "n10"]) == "n1" and common(["a", "b"]) == "sweep"
+
+
+def test_a_sweep_gives_each_run_a_place_and_is_a_comparison_by_itself(tmp_path, capfd):
+    words = ["run", *TINY, "seed=0,1", "num_envs=16,32", f"results={tmp_path}", "experiment=x"]
+    words.remove("num_envs=16")
+    assert main(words) == 0
+    for envs in (16, 32):
+        for seed in (0, 1):
+            place = tmp_path / f"x,num_envs={envs}/pointmaze-v1/random/seed={seed}"
+            assert json.loads((place / "run.json").read_text())["status"] == "done"
+    page = (tmp_path / "x/report/index.html").read_text()
+    assert "random · num_envs=16" in page and "random · num_envs=32" in page
+    capfd.readouterr()
+    assert main(words) == 0, "what is done is not made again"
+    assert capfd.readouterr().err.count("done already") == 4
+
+
+def test_runs_that_would_share_a_place_are_refused(tmp_path, capsys):
+    words = ["run", *TINY, f"results={tmp_path}", "num_envs=16,32", "experiment=a,b"]
+    words.remove("num_envs=16")
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "several runs would share it" in error
+    assert not list(tmp_path.iterdir())
