@@ -64,25 +64,43 @@ def variants(
     ]
     differing: dict[str, set[str]] = {}
     for home in dict.fromkeys(homes):
-        own = [settings for settings, other in zip(kept, homes, strict=True) if other == home]
-        differing.setdefault(home[0], set()).update(differences(own))
-    found, notes = [], []
-    numbers: dict[str, dict[str, int]] = {}  # of variants that differ in more than a name holds
-    for home, settings in zip(homes, kept, strict=True):
-        keys = sorted(differing[home[0]])
-        values = [f"{short(key)}={settings[key]}" for key in keys if key in settings]
-        if len(keys) > NAMED or sum(map(len, values)) > LONGEST:
-            kinds = numbers.setdefault(home[0], {})
-            values = [f"settings {kinds.setdefault(repr(values), len(kinds) + 1)}"]
-        found.append(f"{home[0]} · {', '.join(values)}" if values else home[0])
-    for name, split in differing.items():
-        if split:
-            called = {one for one, home in zip(found, homes, strict=True) if home[0] == name}
-            shown = ", ".join(map(short, sorted(split)[:NAMED]))
-            more = f" and {len(split) - NAMED} more settings" if len(split) > NAMED else ""
-            notes.append(f"not pooled: runs of {name} differ in {shown}{more}: they are "
-                         f"{len(called)} variants")  # fmt: skip
+        pooled = [settings for settings, other in zip(kept, homes, strict=True) if other == home]
+        differing.setdefault(home[0], set()).update(differences(pooled))
+    found, notes = [home[0] for home in homes], []
+    for name, keys in differing.items():
+        if not keys:
+            continue
+        own = [i for i, home in enumerate(homes) if home[0] == name]
+        marks = brief(
+            [", ".join(f"{short(key)}={kept[i][key]}" for key in sorted(keys) if key in kept[i])
+             for i in own],
+            [str(runs[i].facts["experiment"]) for i in own], len(keys),
+        )  # fmt: skip
+        for i, mark in zip(own, marks, strict=True):
+            found[i] = f"{name} · {mark}" if mark else name
+        shown = ", ".join(map(short, sorted(keys)[:NAMED]))
+        more = f" and {len(keys) - NAMED} more settings" if len(keys) > NAMED else ""
+        notes.append(f"not pooled: runs of {name} differ in {shown}{more}: they are "
+                     f"{len(set(marks))} variants")  # fmt: skip
     return found, notes
+
+
+def brief(marks: Sequence[str], experiments: Sequence[str], settings: int) -> list[str]:
+    """Return what tells runs apart, in few words.
+
+    Where it is more than a name has room for, the names of their experiments do, or else numbers.
+
+    Args:
+        marks: of each run, all settings in which it differs from others.
+        experiments: of each run.
+        settings: how many differ.
+    """
+    if settings <= NAMED and max(map(len, marks)) <= LONGEST:
+        return list(marks)
+    kinds = list(dict.fromkeys(marks))
+    if len(set(zip(marks, experiments, strict=True))) == len(kinds) == len(set(experiments)):
+        return list(experiments)
+    return [f"settings {kinds.index(mark) + 1}" for mark in marks]
 
 
 def differences(settings: Sequence[dict[str, Any]]) -> set[str]:
