@@ -181,7 +181,8 @@ class Run:
             self.write_facts()
         elif replaces:
             self.begin()
-        self.loggers = Loggers(self.settings, self.record.path)
+        start = self.facts["start"]
+        self.loggers = Loggers(self.settings, self.record.path, start, self.env_steps)
         self.opened.callback(self.loggers.close)
 
     def begin(self) -> None:

@@ -96,8 +96,10 @@ def check_places(runs: Iterable[Settings]) -> None:
             raise UsageError(f"experiment={settings.experiment!r}: is too long to be a folder's "
                              "name; give experiment=NAME with ${...} for what differs")  # fmt: skip
         if place in taken:
-            raise UsageError(f"{place}: several runs would share it; leave experiment=NAME out, "
-                             "or name it by what differs, as in experiment='n${algo.n_step}'")
+            raise UsageError(
+                f"{place}: several runs would share it; leave experiment=NAME out, "
+                "or name it by what differs, as in experiment='n${algo.n_step}'"
+            )
         taken.add(place)
 
 
