@@ -12,6 +12,7 @@ import torch
 from bench.commands import run as command
 from bench.configuration import resolve, understand
 from bench.standing import run_dir
+from bench.words import literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,21 +77,6 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def literal(value: Any) -> str:
-    """Return a value as Hydra's grammar writes it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(literal, value))}]"
-    if isinstance(value, (int, float)):
-        return str(value)
-    text = str(value)
-    ending = len(text) - len(text.rstrip("\\"))  # a quote after an odd number of these is escaped
-    return "'" + (text + "\\" * ending).replace("'", "\\'") + "'"
 
 
 @contextmanager

@@ -1,6 +1,8 @@
-"""`key=value` words of the commands that need no Hydra."""
+"""`key=value` words: of the commands that need no Hydra, and as Hydra writes values."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from bench.errors import UsageError
 from bench.registry import unknown
@@ -33,3 +35,18 @@ def integer(key: str, value: str, least: int = 1) -> int:
     if not value.isdecimal() or int(value) < least:
         raise UsageError(f"{key}={value}: valid are integers from {least}")
     return int(value)
+
+
+def literal(value: Any) -> str:
+    """Return a value as Hydra's grammar writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, (int, float)):
+        return str(value)
+    text = str(value)
+    ending = len(text) - len(text.rstrip("\\"))  # a quote after an odd number of these is escaped
+    return "'" + (text + "\\" * ending).replace("'", "\\'") + "'"

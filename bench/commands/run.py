@@ -8,6 +8,8 @@ experiment that is named by them; several run side by side. What is done is skip
 interrupted or killed continues from its last checkpoint, what was made with other settings or is
 damaged is refused. With overwrite=true that is made anew, and nothing else: what is done with the
 same settings stays done (to repeat it, remove its folder), what was interrupted continues.
+With from=RUN_DIR and no algo or task, that run is repeated by the settings in its record, in the
+experiment EXPERIMENT-again, and compared; settings that are given change it.
 All settings: python -m bench run algo=NAME task=NAME --cfg job
 
   python -m bench run algo=ddiffpg task=pointmaze-v3
@@ -47,6 +49,7 @@ from bench.errors import UsageError
 from bench.memory import keep_freed_memory
 from bench.provenance import now
 from bench.records import Record
+from bench.repeat import compared, take_from
 from bench.runner import STOPPING, Run, Stopped, described, physics_threads
 from bench.settings import Settings, cores
 from bench.standing import place_of, run_dir, state_of
@@ -68,7 +71,7 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    words = [plain(word) for word in words]
+    words, source = take_from([plain(word) for word in words])
     words, shown = take_shown(words)
     flags = [word for word in words if word.startswith("-")]
     request = understand([word for word in words if not word.startswith("-")])
@@ -90,7 +93,7 @@ def main(words: list[str]) -> int:
     if all(state == "done" for state in states):
         return report(runs)
     if len(runs) == 1 and not any(word.startswith("hydra/launcher=") for word in words):
-        return single(runs[0], states[0])
+        return single(runs[0], states[0], source)
     return sweep(request, runs, flags if "-m" in flags else [*flags, "-m"])
 
 
@@ -106,8 +109,8 @@ def take_shown(words: list[str]) -> tuple[list[str], list[str]]:
     return others, shown
 
 
-def single(settings: Settings, state: str) -> int:
-    """Run in the foreground with a progress bar."""
+def single(settings: Settings, state: str, source: Path | None) -> int:
+    """Run in the foreground with a progress bar; say whether it repeats the run at `source`."""
     threads = physics_threads(settings, 1)
     torch.set_num_threads(settings.threads or 1)
     keep_freed_memory()
@@ -124,7 +127,10 @@ def single(settings: Settings, state: str) -> int:
     except Exception as error:
         say(f"failed: {described(error)}; see {where / 'run.json'}")
         return 1
-    return report([settings])
+    status = report([settings])
+    if source is not None:
+        say(compared(source, where))
+    return status
 
 
 def say(text: str) -> None:

@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import bench
 from bench.errors import UsageError
-from bench.library import RunFailed, literal
+from bench.library import RunFailed
+from bench.words import literal
 
 TINY = {"budget": "smoke", "env_steps": 1024, "num_envs": 16, "threads": 1,
         "eval": {"every": 1024, "episodes": 4}}  # fmt: skip

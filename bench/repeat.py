@@ -1,0 +1,68 @@
+"""`run from=RUN_DIR`: repeat a run by the settings that its record has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.records import Record
+from bench.settings import flat
+from bench.words import literal
+
+HERE = ("results", "experiment", "logger", "plugins", "overwrite", "names.algo", "names.task")
+# what is said of the repetition itself; plugins are imported only where a user names them
+
+
+def take_from(words: list[str]) -> tuple[list[str], Path | None]:
+    """Replace `from=RUN_DIR` by the settings of that run, but for those that are given.
+
+    Returns:
+        The words, and the run's directory; None where there is no such word.
+
+    Raises:
+        UsageError: if there is no record, or it is damaged.
+    """
+    given = dict(word.partition("=")[::2] for word in words)
+    if "from" not in given:
+        return words, None
+    place = Path(given["from"])
+    config = Record(place).read_config() if place.is_dir() else {}
+    if not config:
+        raise UsageError(f"from={place}: no record of a run")
+    stored = flat(config)
+    for key in ("algo", "task"):
+        stored[key] = stored.pop(f"names.{key}", None)
+        if given.get(key, stored[key]) != stored[key]:
+            raise UsageError(f"{key}={given[key]}: from={place} is of {key}={stored[key]}")
+    given.setdefault("experiment", f"{config.get('experiment', 'default')}-again")
+    own = [word for word in words if not word.startswith(("from=", "experiment="))]
+    taken = [
+        f"{key}={value if key in ('algo', 'task', 'budget', 'preset') else literal(value)}"
+        for key, value in stored.items() if key not in given and key not in HERE
+    ]  # fmt: skip
+    return [*taken, f"experiment={given['experiment']}", *own], place
+
+
+def compared(first: Path, second: Path) -> str:
+    """Return in one line whether two runs have recorded the same evaluation episodes."""
+    frames = [pd.read_parquet(place / "episodes.parquet") for place in (first, second)]
+    if frames[0].equals(frames[1]):
+        return f"the same {len(frames[0]):,} evaluation episodes as {first}"
+    return f"other evaluation episodes than {first}{difference(*frames)}"
+
+
+def difference(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """Return where two tables of episodes begin to differ."""
+    columns = [name for name in first if name in second]
+    steps: Any = first["env_steps"].drop_duplicates()
+    for at in steps:
+        ours, theirs = (
+            frame.loc[frame["env_steps"] == at, columns].reset_index(drop=True)
+            for frame in (first, second)
+        )
+        if not ours.equals(theirs):
+            return f", from env step {at:,} on"
+    return ""
