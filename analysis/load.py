@@ -222,6 +222,9 @@ def read_run(place: Path) -> RunRecord:
         facts[key] = facts.get(key) or default
         if type(facts[key]) is not type(default):
             raise ValueError(f"{key} is {facts[key]!r}")
+    lies = place.parent.absolute().parts
+    if lies[-3:] == (facts["task"], facts["algo"], f"seed={facts['seed']}"):
+        facts["experiment"] = lies[-4]  # whose folder may have got another name since
     settings = flat(binding(record.read_config()))
     table = place.with_name("episodes.parquet")
     if not table.exists():

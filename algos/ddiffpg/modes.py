@@ -277,10 +277,15 @@ class Modes:
         return torch.as_tensor(sizes * self.count / sizes.sum(), dtype=torch.float32)
 
     def tubes(self) -> Tensor:
-        """Return points of the shortest paths of every mode, (M, tube_paths x L, P)."""
-        points = []
+        """Return points of the shortest paths of every mode, (M, tube_paths x L, P).
+
+        A mode may have lost all of its successes since the last clustering, where shares are not
+        equal; the paths of all modes then surround it.
+        """
+        points, every = [], np.arange(len(self.labels))
         for mode in range(self.count):
             own = np.flatnonzero(self.labels == mode)
+            own = own if len(own) else every
             length = np.linalg.norm(np.diff(self.summaries[own], axis=1), axis=2).sum(1)
             best = own[
                 np.resize(length.argsort()[: self.config.tube_paths], self.config.tube_paths)

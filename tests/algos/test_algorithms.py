@@ -85,6 +85,17 @@ def test_the_batch_is_shared_as_modes_succeed_where_shares_are_not_equal(monkeyp
     assert float(algo.learn_actor(batch, batch["action"])) == pytest.approx((1 + 3 * 10) / 2)
 
 
+def test_a_mode_that_has_lost_its_successes_still_learns():
+    algo = build("ddiffpg", equal=False)
+    live(algo, 60)
+    algo.modes.labels = torch.zeros(len(algo.modes.slots), dtype=torch.int64).numpy()
+    algo.modes.count = algo.num_modes = 2  # none is left of the second
+    algo.weights = algo.tubes = None
+    assert algo.modes.shares().tolist() == [2, 0]
+    assert torch.equal(*algo.modes.tubes())
+    assert all(torch.as_tensor(value).isfinite() for value in algo.learn().values())
+
+
 def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
     algo = build("ddiffpg")
     live(algo, 60)

@@ -224,7 +224,8 @@ def apart(results):
 
 def test_experiments_are_not_pooled(tmp_path):
     make_run(tmp_path / "x")
-    edit(make_run(tmp_path / "y"), experiment="other")
+    make_run(tmp_path / "y")
+    (tmp_path / "y" / "exp").rename(tmp_path / "y" / "other")  # what a folder is called, counts
     named = {run.facts["algo"] for run in apart(tmp_path)}
     assert named == {"alpha (exp)", "alpha (other)"}
     page = report.write(tmp_path, tmp_path / "out", experiments=["other"]).read_text()
@@ -236,9 +237,10 @@ def test_experiments_are_not_pooled(tmp_path):
 def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
     for seed in range(2):
         make_run(tmp_path / "x", seed=seed)
-        edit(make_run(tmp_path / "y", seed=seed), experiment="released", preset="paper")
+        edit(make_run(tmp_path / "y", seed=seed), preset="paper")
         make_run(tmp_path / "x", "beta", seed)
         make_run(tmp_path / "x", seed=seed, task="other")  # under one preset, but the same name
+    (tmp_path / "y" / "exp").rename(tmp_path / "y" / "released")
     names = {"alpha (suite)", "alpha (paper)", "beta"}
     runs = apart(tmp_path)
     assert {run.facts["algo"] for run in runs} == names
@@ -252,7 +254,8 @@ def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
     assert set(data["colors"]) == names == {line["algo"] for line in data["lines"]}
     terminal = report.summary(load_results(tmp_path))
     assert set(terminal.columns[1].cells) == names and not terminal.caption
-    edit(make_run(tmp_path / "z"), experiment="again")
+    make_run(tmp_path / "z")
+    (tmp_path / "z" / "exp").rename(tmp_path / "z" / "again")
     found = {run.facts["algo"] for run in apart(tmp_path)}
     assert found == {"alpha (suite, exp)", "alpha (suite, again)", "alpha (paper, released)",
                      "beta"}  # fmt: skip
