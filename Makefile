@@ -2,7 +2,7 @@
 PYTHON ?= python3
 ARGS ?= algo=ddiffpg,sac task=pointmaze-v3
 
-.PHONY: run test slow check
+.PHONY: run test slow check docs
 
 run: .venv/ready
 	.venv/bin/python -m bench run $(ARGS)
@@ -23,3 +23,6 @@ check: .venv/ready
 	.venv/bin/pip install --quiet torch==2.13.0
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch .venv/ready
+
+docs: .venv/ready  # the pages of docs/, into site/
+	.venv/bin/mkdocs build --strict
