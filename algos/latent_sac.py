@@ -20,7 +20,10 @@ cheapest policy whose modes can be commanded. Differences from DIAYN:
     A held skill is what a command is.
  6. `judge`: of the task's positions instead of whole observations, where a task has them; the
     paper's section on prior knowledge has the same choice.
- 7. SAC's own four differences, in its module; skills share one temperature.
+ 7. `skill_size`: actor and critic see a skill as 5 among 0s. With the usual 1 the untrained actor
+    hardly tells skills apart, all climb to the same peak of Q, and a discriminator that sees them
+    in one place has nothing to pay for (one of four peaks of the bandit; with 5 all four).
+ 8. SAC's own four differences, in its module; skills share one temperature.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ class Config(SACConfig):
     """Settings of latent SAC."""
 
     skills: int = 8
+    skill_size: float = 5.0  # of a skill's 1 among the 0s that actor and critic see
     diversity: float = 0.005  # largest reward per step, in units of the task's largest return;
     # together with the bonus below 1 - gamma, or loitering pays more than arriving
     gate: bool = True  # whether only successful episodes are paid for diversity
@@ -71,6 +75,8 @@ class Config(SACConfig):
         require_counts(self, "recent")
         if self.skills < 2:
             raise ValueError(f"skills={self.skills}: valid are integers from 2")
+        if self.skill_size <= 0:
+            raise ValueError(f"skill_size={self.skill_size}: valid are numbers above 0")
         if self.diversity < 0:
             raise ValueError(f"diversity={self.diversity}: valid are numbers from 0")
         if self.judge not in JUDGED:
@@ -94,7 +100,7 @@ class LatentSAC(SAC):
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
         self.num_modes = config.skills
         super().__init__(spec, config, device)
-        self.skills = Skills(config.skills, spec.num_envs)
+        self.skills = Skills(config.skills, spec.num_envs, config.skill_size)
         self.by_position = config.judge == "position" and spec.position_dim > 0
         self.position_norm = RunningNorm(spec.position_dim, self.by_position)
         judged = spec.position_dim if self.by_position else spec.obs_dim

@@ -15,13 +15,15 @@ class Skills(nn.Module):
     Args:
         count: K.
         num_envs: N.
+        size: of a skill's 1 among the 0s, as networks see it. Where it is larger than what they
+            see of the state, skills act differently from the first step on.
     """
 
     held: Tensor
 
-    def __init__(self, count: int, num_envs: int) -> None:
+    def __init__(self, count: int, num_envs: int, size: float = 1.0) -> None:
         super().__init__()
-        self.count = count
+        self.count, self.size = count, size
         self.register_buffer("held", torch.randint(count, (num_envs,)))
 
     def followed(self, random: Tensor) -> Tensor:
@@ -38,7 +40,7 @@ class Skills(nn.Module):
 
     def given(self, norm_obs: Tensor, skill: Tensor) -> Tensor:
         """Return what a network that follows skills (B,) in states (B, O) sees, (B, O + K)."""
-        return torch.cat([norm_obs, F.one_hot(skill, self.count).to(norm_obs)], dim=-1)
+        return torch.cat([norm_obs, self.size * F.one_hot(skill, self.count)], dim=-1)
 
 
 def sample_categorical(logits: Tensor, rng: torch.Generator | None = None) -> Tensor:

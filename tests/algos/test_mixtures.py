@@ -1,0 +1,143 @@
+"""Mixtures of Gaussians: their density, and how a category is chosen, held and kept alive."""
+
+import pytest
+import torch
+from torch import distributions as dist
+
+import bench.algos
+from bench.algos.common.mixture import Mixture, MixturePolicy
+from bench.api import Transition
+from bench.testing import SPEC, feed
+
+bench.algos.discover()
+N, K = SPEC.num_envs, 4
+
+
+def build(name="categorical", warmup=0, **settings):
+    torch.manual_seed(0)
+    entry = bench.algos.registry[name]
+    config = entry.config(**{"batch": 64, "normalize": False, **settings})
+    config.exploration.warmup = warmup
+    return entry.factory(SPEC, config, "cpu")
+
+
+def fixed(actor, mean, gate=None, log_std=-5.0):
+    """Give an actor the same mixture in every state: means (K, A), gate (K,)."""
+    last = actor.network[-1]
+    torch.nn.init.zeros_(last.weight)
+    gate = torch.zeros(len(mean)) if gate is None else torch.tensor(gate).log()
+    spread = torch.full((mean.numel(),), log_std)
+    last.bias.data = torch.cat([gate, torch.as_tensor(mean).flatten(), spread])
+
+
+CORNERS = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+
+
+def corner(action):
+    """Say which Gaussian of `fixed(..., CORNERS)` actions are of."""
+    return (action[..., None, :] - CORNERS.tanh()).square().sum(-1).argmin(-1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("categories", 1), ("category_entropy", 1.5), ("category_temperature", 0.0), ("gumbel", -1.0)],
+)
+def test_bad_settings_are_named(setting, value):
+    with pytest.raises(ValueError, match=rf"{setting}={value!r}: valid are"):
+        bench.algos.registry["categorical"].config(**{setting: value})
+
+
+def test_the_density_is_that_of_torch_distributions():
+    torch.manual_seed(0)
+    mixture = Mixture(
+        torch.randn(5, K).log_softmax(-1), torch.randn(5, K, 3), 0.5 * torch.randn(5, K, 3)
+    )
+    raw = torch.randn(5, 7, 3)
+    one = dist.MixtureSameFamily(
+        dist.Categorical(logits=mixture.log_gate),
+        dist.Independent(dist.Normal(mixture.mean, mixture.log_std.exp()), 1),
+    )
+    squash = torch.log1p(-raw.double().tanh().square()).sum(-1)
+    for j in range(7):
+        expected = one.log_prob(raw[:, j]) - squash[:, j]
+        found = mixture.log_density(raw)[:, j]
+        assert torch.allclose(found.double(), expected.double(), atol=1e-4)
+    component = dist.Normal(mixture.mean[:, 2], mixture.log_std[:, 2].exp())
+    expected = component.log_prob(raw[:, 0]).sum(-1) - squash[:, 0]
+    assert torch.allclose(mixture.log_components(raw)[:, 0, 2].double(), expected, atol=1e-4)
+
+
+def test_draws_are_of_their_component():
+    torch.manual_seed(0)
+    actor = MixturePolicy(SPEC.obs_dim, 2, K, (8,), "silu")
+    fixed(actor, CORNERS, [0.1, 0.2, 0.3, 0.4], log_std=-1.0)
+    mixture = actor(torch.zeros(4000, SPEC.obs_dim))
+    drawn = mixture.draw()
+    assert torch.allclose(drawn.mean(0), CORNERS, atol=0.03)
+    assert torch.allclose(drawn.std(0), torch.tensor(-1.0).exp(), atol=0.03)
+    share = torch.bincount(mixture.choose(), minlength=K) / 4000
+    assert torch.allclose(share, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.03)
+
+
+def test_a_choice_is_hard_and_yet_differentiable():
+    algo = build(categories=K)
+    fixed(algo.actor, CORNERS)
+    obs = torch.randn(2000, SPEC.obs_dim)
+    action, log_density = algo.policy(obs, algo.rng)
+    near = (action[:, None] - CORNERS.tanh()).abs().amax(-1).min(-1).values
+    assert near.max() < 0.05, "an action is of one Gaussian, between none"
+    assert torch.allclose(torch.bincount(corner(action)) / 2000, torch.tensor(0.25), atol=0.04)
+    (grad,) = torch.autograd.grad(action[:, 0].sum(), algo.actor.network[-1].bias)
+    assert grad[0] > 0 > grad[1] and grad[3] > 0 > grad[2], "the gate turns to where x is larger"
+    raw = action.detach().clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+    again = algo.actor(obs).log_density(raw[:, None])[:, 0]
+    assert torch.allclose(again, log_density, atol=0.1), "the density is that of the action"
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_training_episode_keeps_its_category(hold):
+    algo = build(categories=K, hold=hold, warmup=2 * N)
+    fixed(algo.actor, CORNERS)
+    algo.exploration.config.share = 0.0
+    obs, no = torch.zeros(N, SPEC.obs_dim), torch.zeros(N, dtype=torch.bool)
+    seen = []
+    for t in range(60):  # the warm-up ends within the first episode
+        action = algo.act(obs, explore=True)
+        seen.append(corner(action))
+        last = torch.full((N,), t % 6 == 5)
+        algo.observe(Transition(obs, action, torch.zeros(N), obs, no, last, no, obs[:, :2],
+                                obs[:, :2]))  # fmt: skip
+    seen = torch.stack(seen).view(10, 6, N)[1:]
+    assert (seen == seen[:, :1]).all() == hold
+    assert len(seen[:, 0].unique()) == K and (seen[0, 0] != seen[1, 0]).any()
+
+
+def test_a_command_picks_its_gaussian_and_none_draws_by_the_gate():
+    algo = build(categories=K)
+    fixed(algo.actor, CORNERS, [0.1, 0.2, 0.3, 0.4])
+    obs, mode = torch.zeros(2000, SPEC.obs_dim), torch.arange(2000) % K
+    assert torch.equal(corner(algo.act(obs, mode=mode)), mode)
+    share = torch.bincount(corner(algo.act(obs)), minlength=K) / 2000
+    assert torch.allclose(share, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.04)
+    assert (corner(algo.act_as_specified(obs)) == 3).all()
+
+
+@pytest.mark.parametrize(("gate", "rises"), [([0.97, 0.01, 0.01, 0.01], True), (None, False)])
+def test_the_gates_entropy_is_sought_as_far_as_its_target(gate, rises):
+    algo = build(categories=K, category_entropy=0.7, warmup=5 * N)
+    feed(algo, 4, seed=1)
+    fixed(algo.actor, CORNERS, gate)
+    before = algo.log_category_temperature.item()
+    algo.learn()
+    assert (algo.log_category_temperature.item() > before) == rises
+
+
+def test_the_gates_entropy_is_part_of_the_loss():
+    algo = build(categories=K, category_temperature=1e4)
+    feed(algo, 4, seed=1)
+    gate = torch.tensor([0.7, 0.1, 0.1, 0.1])
+    fixed(algo.actor, CORNERS, gate.tolist())
+    loss, scalars = algo.actor_loss(algo.sample())
+    entropy = dist.Categorical(gate).entropy()
+    assert float(scalars["category_entropy"]) == pytest.approx(float(entropy), rel=1e-4)
+    assert loss.item() == pytest.approx(-1e4 * float(entropy), rel=1e-2)
