@@ -1,4 +1,4 @@
-"""Categorical policy: a category picks a Gaussian (arXiv 2508.13922, 2025).
+"""Categorical policy: a category picks a Gaussian (Islam and Huber 2025, arXiv 2508.13922).
 
 A categorical latent of the state chooses one of K squashed Gaussians; the straight-through
 Gumbel-softmax makes the choice differentiable. SAC trains it, with the mixture's exact density.
@@ -73,7 +73,7 @@ class Config(SACConfig):
     policy="Gaussians, categorical gate",
     data="off-policy",
     commanded="yes",
-    source="2025, arXiv 2508.13922",
+    source="Islam and Huber 2025, arXiv 2508.13922",
 )
 class Categorical(SAC):
     """SAC with a category per state that picks one of K Gaussians."""

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians: their density, and how a category is chosen, held and kept alive."""
+"""Mixtures of Gaussians: their density, how one is chosen, held and kept alive, and who climbs."""
 
 import pytest
 import torch
@@ -39,12 +39,19 @@ def corner(action):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
-    [("categories", 1), ("category_entropy", 1.5), ("category_temperature", 0.0), ("gumbel", -1.0)],
+    ("name", "setting", "value"),
+    [
+        ("categorical", "categories", 1),
+        ("categorical", "category_entropy", 1.5),
+        ("categorical", "category_temperature", 0.0),
+        ("categorical", "gumbel", -1.0),
+        ("pmoe", "experts", 1),
+        ("pmoe", "estimator", "worst"),
+    ],
 )
-def test_bad_settings_are_named(setting, value):
+def test_bad_settings_are_named(name, setting, value):
     with pytest.raises(ValueError, match=rf"{setting}={value!r}: valid are"):
-        bench.algos.registry["categorical"].config(**{setting: value})
+        bench.algos.registry[name].config(**{setting: value})
 
 
 def test_the_density_is_that_of_torch_distributions():
@@ -112,8 +119,9 @@ def test_a_training_episode_keeps_its_category(hold):
     assert len(seen[:, 0].unique()) == K and (seen[0, 0] != seen[1, 0]).any()
 
 
-def test_a_command_picks_its_gaussian_and_none_draws_by_the_gate():
-    algo = build(categories=K)
+@pytest.mark.parametrize(("name", "count"), [("categorical", "categories"), ("pmoe", "experts")])
+def test_a_command_picks_its_gaussian_and_none_draws_by_the_gate(name, count):
+    algo = build(name, **{count: K})
     fixed(algo.actor, CORNERS, [0.1, 0.2, 0.3, 0.4])
     obs, mode = torch.zeros(2000, SPEC.obs_dim), torch.arange(2000) % K
     assert torch.equal(corner(algo.act(obs, mode=mode)), mode)
@@ -141,3 +149,62 @@ def test_the_gates_entropy_is_part_of_the_loss():
     entropy = dist.Categorical(gate).entropy()
     assert float(scalars["category_entropy"]) == pytest.approx(float(entropy), rel=1e-4)
     assert loss.item() == pytest.approx(-1e4 * float(entropy), rel=1e-2)
+
+
+def climbing(estimator, gate, values):
+    """Return a PMOE of four corners whose Q is known, a batch, and its loss without entropy."""
+    algo = build("pmoe", experts=K, estimator=estimator, temperature=1e-12, warmup=100)
+    feed(algo, 4, seed=1)
+    fixed(algo.actor, CORNERS, gate)
+    algo.critic.use_exact_values(lambda action: values(action))
+    loss, scalars = algo.actor_loss(algo.sample())
+    (grad,) = torch.autograd.grad(loss, algo.actor.network[-1].bias)
+    return loss.item(), grad[:K], grad[K:].view(2, K, 2)[0], scalars
+
+
+GATE = [0.1, 0.2, 0.3, 0.4]
+BEST = 1  # corner (-1, 1)
+
+
+def slope(action):
+    return action[..., 1] - 0.5 * action[..., 0]
+
+
+def test_only_the_best_expert_climbs_and_the_gate_turns_to_it():
+    _, gate, mean, scalars = climbing("best", GATE, slope)
+    climbs = (mean != 0).any(-1)
+    assert climbs.tolist() == [k == BEST for k in range(K)]
+    assert (mean[BEST] * torch.tensor([1.0, -1.0]) > 0).all(), "down the loss is up Q"
+    assert gate[BEST] < 0, "its gate rises"
+    g, best = torch.tensor(GATE, requires_grad=True), torch.eye(K)[BEST]
+    logits = g.log().detach().requires_grad_()
+    (expected,) = torch.autograd.grad((logits.softmax(-1) - best).square().sum(), logits)
+    assert torch.allclose(gate, expected, atol=1e-5)
+    assert float(scalars["value"]) == pytest.approx(float(slope(CORNERS.tanh())[BEST]), abs=0.01)
+
+
+def test_the_marginal_estimator_takes_the_sum_over_experts():
+    loss, gate, mean, _ = climbing("marginal", GATE, slope)
+    g, value = torch.tensor(GATE), slope(CORNERS.tanh())
+    expected = (g * value).sum()
+    assert loss == pytest.approx(-float(expected), abs=2e-3)
+    assert torch.allclose(gate, -g * (value - expected), atol=2e-3)
+    by_action = (1 - CORNERS.tanh().square()) * torch.tensor([-0.5, 1.0])
+    assert torch.allclose(mean, -g[:, None] * by_action, atol=2e-3), "all climb, by their gates"
+
+
+@pytest.mark.parametrize("estimator", ["best", "marginal"])
+def test_experts_pay_for_their_own_density_or_the_mixtures(estimator):
+    algo = build("pmoe", experts=K, estimator=estimator)
+    fixed(algo.actor, torch.zeros(K, 2), log_std=-1.0)  # all in one place
+    mixture = algo.actor(torch.zeros(3, SPEC.obs_dim))
+    raw = mixture.draw()
+    found = algo.log_densities(mixture, raw)
+    own = torch.stack([mixture.log_components(raw)[:, k, k] for k in range(K)], dim=1)
+    assert torch.allclose(found, own, atol=1e-5), "experts in one place are one Gaussian"
+    fixed(algo.actor, 3 * CORNERS, log_std=-1.0)
+    mixture = algo.actor(torch.zeros(3, SPEC.obs_dim))
+    raw = mixture.draw()
+    own = torch.stack([mixture.log_components(raw)[:, k, k] for k in range(K)], dim=1)
+    apart = torch.log(torch.tensor(K)) if estimator == "marginal" else 0.0
+    assert torch.allclose(algo.log_densities(mixture, raw), own - apart, atol=1e-3)

@@ -13,7 +13,7 @@ from bench.tasks import make_task
 from bench.testing import SPEC
 
 OTHERWISE = [
-    "categorical", "diffusion-ql", "dipo", "latent-sac", "maxentdp", "ppo", "qvpo", "sac",
+    "categorical", "diffusion-ql", "dipo", "latent-sac", "maxentdp", "pmoe", "ppo", "qvpo", "sac",
 ]  # fmt: skip
 PLAIN = ["ddiffpg", "random", "td3"]
 
