@@ -93,7 +93,11 @@ class SAC(OffPolicy):
     @torch.no_grad()
     def act_as_specified(self, obs: Tensor) -> Tensor:
         """Return the squashed mean, by which the paper evaluates."""
-        return self.actor(self.norm(obs)).chunk(2, dim=-1)[0].tanh()
+        return self.mean(self.norm(obs))
+
+    def mean(self, norm_obs: Tensor) -> Tensor:
+        """Return the squashed means (B, A)."""
+        return self.actor(norm_obs).chunk(2, dim=-1)[0].tanh()
 
     def policy(self, norm_obs: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return reparameterised actions (B, A) and their log-densities (B,)."""

@@ -46,7 +46,7 @@ class OffPolicy(Learner):
         if config.success_share:
             self.replay.note_successes()
         self.actor = self.make_actor()
-        self.critic = TwinCritic(1, spec.obs_dim, spec.act_dim, config.critic)
+        self.critic = self.make_critic()
         self.to(device)
         self.actor_opt = torch.optim.Adam(self.actor.parameters(), config.actor_lr, fused=True)
         self.critic_opt = torch.optim.Adam(self.critic.parameters(), config.critic_lr, fused=True)
@@ -57,6 +57,10 @@ class OffPolicy(Learner):
     @abstractmethod
     def make_actor(self) -> nn.Module:
         """Return the actor's network."""
+
+    def make_critic(self) -> TwinCritic:
+        """Return the critic's network."""
+        return TwinCritic(1, self.spec.obs_dim, self.spec.act_dim, self.config.critic)
 
     @abstractmethod
     def next_action(self, norm_obs: Tensor) -> Tensor:

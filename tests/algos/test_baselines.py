@@ -17,7 +17,9 @@ from tests.algos import golden
 
 bench.algos.discover()
 GOLDEN = json.loads(golden.PATH.read_text())
-BASELINES = ("diffusion-ql", "dipo", "maxentdp", "ppo", "qvpo", "td3")
+BASELINES = (
+    "categorical", "diffusion-ql", "dipo", "latent-sac", "maxentdp", "pmoe", "ppo", "qvpo", "td3",
+)  # fmt: skip
 
 
 def build(name, **settings):

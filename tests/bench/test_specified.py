@@ -12,7 +12,9 @@ from bench.evaluation import protocols
 from bench.tasks import make_task
 from bench.testing import SPEC
 
-OTHERWISE = ["diffusion-ql", "dipo", "maxentdp", "ppo", "qvpo", "sac"]
+OTHERWISE = [
+    "categorical", "diffusion-ql", "dipo", "latent-sac", "maxentdp", "pmoe", "ppo", "qvpo", "sac",
+]  # fmt: skip
 PLAIN = ["ddiffpg", "random", "td3"]
 
 
@@ -38,8 +40,9 @@ def test_those_whose_source_acts_otherwise_have_one_more_protocol():
     task = make_task("pointmaze-v2")
     for name in OTHERWISE + PLAIN:
         names = [protocol.name for protocol in protocols(task, learner(name), 5)]
-        assert names == ["sampled", "specified"] if name in OTHERWISE else ["sampled"]
-        assert [p.name for p in protocols(task, learner(name), 5, specified=False)] == ["sampled"]
+        plain = ["sampled", "commanded"] if learner(name).num_modes else ["sampled"]
+        assert names == ([*plain, "specified"] if name in OTHERWISE else plain)
+        assert [p.name for p in protocols(task, learner(name), 5, specified=False)] == plain
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
