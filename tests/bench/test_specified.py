@@ -13,7 +13,7 @@ from bench.tasks import make_task
 from bench.testing import SPEC
 
 OTHERWISE = ["diffusion-ql", "dipo", "maxentdp", "ppo", "qvpo", "sac"]
-PLAIN = ["ddiffpg", "random", "td3"]
+PLAIN = ["ddiffpg", "qsm", "random", "td3"]
 
 
 def learner(name):
