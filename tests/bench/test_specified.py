@@ -12,7 +12,7 @@ from bench.evaluation import protocols
 from bench.tasks import make_task
 from bench.testing import SPEC
 
-OTHERWISE = ["diffusion-ql", "dipo", "maxentdp", "ppo", "qvpo", "sac"]
+OTHERWISE = ["diffusion-ql", "dipo", "dpmd", "maxentdp", "ppo", "qvpo", "sac"]
 PLAIN = ["ddiffpg", "qsm", "random", "td3"]
 
 
@@ -55,7 +55,9 @@ def test_a_gaussian_acts_by_its_mean(name):
     assert torch.allclose(middle, inverse(one), atol=0.25)
 
 
-@pytest.mark.parametrize(("name", "count"), [("qvpo", 32), ("maxentdp", 10), ("diffusion-ql", 50)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("qvpo", 32), ("maxentdp", 10), ("diffusion-ql", 50), ("dpmd", 32)]
+)
 def test_candidates_are_judged_by_q(name, count, monkeypatch):
     algo, obs = learner(name), torch.randn(200, SPEC.obs_dim)
     seen = []
