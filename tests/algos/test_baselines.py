@@ -17,7 +17,18 @@ from tests.algos import golden
 
 bench.algos.discover()
 GOLDEN = json.loads(golden.PATH.read_text())
-BASELINES = ("diffusion-ql", "dipo", "dpmd", "fpmd", "maxentdp", "ppo", "qsm", "qvpo", "td3")
+BASELINES = (
+    "dacer",
+    "diffusion-ql",
+    "dipo",
+    "dpmd",
+    "fpmd",
+    "maxentdp",
+    "ppo",
+    "qsm",
+    "qvpo",
+    "td3",
+)
 
 
 def build(name, **settings):

@@ -12,7 +12,7 @@ from bench.evaluation import protocols
 from bench.tasks import make_task
 from bench.testing import SPEC
 
-OTHERWISE = ["diffusion-ql", "dipo", "dpmd", "fpmd", "maxentdp", "ppo", "qvpo", "sac"]
+OTHERWISE = ["dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "maxentdp", "ppo", "qvpo", "sac"]
 PLAIN = ["ddiffpg", "qsm", "random", "td3"]
 
 
