@@ -60,13 +60,17 @@ class DiffusionPolicy(nn.Module):
         self.step_bias = nn.Embedding(config.steps, first)
         self.trunk = mlp([*config.hidden, act_dim], config.activation)
         self.activate = ACTIVATIONS[config.activation](inplace=True)
-        coefficients = schedule(config.steps)
+        coefficients = self.coefficients()
         for name, values in coefficients.items():
             self.register_buffer(name, values)
         self.constants = [  # by step, on the host: sampling multiplies by numbers, not by tensors
             {name: float(values[t]) for name, values in coefficients.items()}
             for t in range(config.steps)
         ]
+
+    def coefficients(self) -> dict[str, Tensor]:
+        """Return those of the noising and denoising steps (see `schedule`)."""
+        return schedule(self.config.steps)
 
     def predict(self, noisy: Tensor, step: Tensor, condition: Tensor) -> Tensor:
         """Return the network's output (B, A) for noisy actions (B, A) at steps (B,) int64.

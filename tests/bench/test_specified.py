@@ -13,9 +13,10 @@ from bench.tasks import make_task
 from bench.testing import SPEC
 
 OTHERWISE = [
-    "categorical", "diffusion-ql", "dipo", "latent-sac", "maxentdp", "pmoe", "ppo", "qvpo", "sac",
+    "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "latent-sac", "maxentdp", "pmoe",
+    "ppo", "qvpo", "sac",
 ]  # fmt: skip
-PLAIN = ["ddiffpg", "random", "td3"]
+PLAIN = ["ddiffpg", "qsm", "random", "td3"]
 
 
 def learner(name):
@@ -58,7 +59,9 @@ def test_a_gaussian_acts_by_its_mean(name):
     assert torch.allclose(middle, inverse(one), atol=0.25)
 
 
-@pytest.mark.parametrize(("name", "count"), [("qvpo", 32), ("maxentdp", 10), ("diffusion-ql", 50)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("qvpo", 32), ("maxentdp", 10), ("diffusion-ql", 50), ("dpmd", 32)]
+)
 def test_candidates_are_judged_by_q(name, count, monkeypatch):
     algo, obs = learner(name), torch.randn(200, SPEC.obs_dim)
     seen = []
