@@ -17,7 +17,7 @@ import torch
 import bench
 from bench.__main__ import main
 from bench.records import EpisodeLog, Record
-from bench.storage import CHECKSUMS, DATA, load_state
+from bench.storage import CHECKSUMS, DATA, load_state, pack
 
 HERE = Path(__file__).parent
 WORDS = ["plugins=[faulty]", "algo=walker", "task=line", "budget=smoke", "num_envs=8",
@@ -117,6 +117,54 @@ def test_a_policys_plugin_is_imported_only_if_it_is_named(whole, tmp_path):
             assert "imported only if you name it: plugins=[faulty]" in done.stderr
     policy = bench.load_policy(whole / PLACE, plugins=["faulty"])
     assert policy.act(torch.zeros(3, 2)).shape == (3, 1)
+
+
+NAMED = """
+import gymnasium
+
+class Walk(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, seed=None, options=None):
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        return self.observation_space.low, 0.0, False, False, {}
+
+gymnasium.register("Walk-v0", Walk, max_episode_steps=3)
+
+def side(path):
+    return None
+"""
+
+
+@pytest.mark.parametrize("of", ["id", "label"])
+def test_a_module_that_a_tasks_settings_name_is_imported_only_if_it_is_named(
+    whole, tmp_path, monkeypatch, capsys, of
+):
+    name = f"named_by_{of}"
+    (tmp_path / f"{name}.py").write_text(NAMED)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"id": f"{name}:Walk-v0"}
+    if of == "label":
+        settings = {"id": "Pendulum-v1", "position": "0:1", "modes": ["left"]}
+        settings["label"] = f"{name}:side"
+    stored = load_state(whole / PLACE / "policy.pt", Path("policy.pt"), "cpu")
+    stored |= {"task": "gym", "task_settings": settings}
+    if of == "label":  # of Pendulum, whose observations have one number more
+        stored["spec"] |= {"obs_dim": 3}
+        stored["state"]["weight"] = torch.zeros(3, 1)
+    place = copied(whole, tmp_path) / PLACE
+    (place / CHECKSUMS).unlink()
+    torch.save(pack(stored), place / "policy.pt")
+    for command in ("eval", "replan", "render"):
+        assert main([command, str(place), "plugins=[faulty]", "episodes=1"]) == 2
+        error = capsys.readouterr().err
+        assert f"imported only if you name it: plugins=[faulty,{name}]" in error
+        assert name not in sys.modules
+    assert main(["eval", str(place), f"plugins=[faulty,{name}]", "episodes=1"]) == 0
+    assert name in sys.modules
 
 
 # Files that change or are lost
