@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bench.configuration import names
 from bench.display import show
+from bench.divergence import silence_mujoco, tell
 from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
 from bench.policy import load_policy, load_task
@@ -45,6 +46,7 @@ def main(words: list[str]) -> int:
         asked = [commanded([mode], episodes)]
     else:
         asked = list(protocols(task, policy.algo, episodes))
+    silence_mujoco()
     shown = Table(
         "protocol", "command", "episodes", "success", "return", "modes", title=escape(plain[0])
     )
@@ -59,6 +61,7 @@ def play(algo, task, protocol: Protocol, seed: int) -> list[list[str]]:  # type:
     """Return a row of the table per command of a protocol."""
     rows, _ = evaluate(algo, task, protocol, seed=seed, env_steps=UNTOUCHED, threads=cores(),
                        device="cpu")  # fmt: skip
+    tell(row["diverged"] for row in rows)
     lines = []
     for command in sorted({row["commanded"] for row in rows}):
         own = [row for row in rows if row["commanded"] == command]

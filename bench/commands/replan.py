@@ -24,6 +24,7 @@ from bench.analysis.pictures import Panel, paths_by_group
 from bench.api import Task
 from bench.configuration import names
 from bench.display import show
+from bench.divergence import silence_mujoco, tell
 from bench.errors import UsageError
 from bench.policy import load_policy, load_task
 from bench.records import atomic
@@ -56,10 +57,12 @@ def main(words: list[str]) -> int:
         name: load_task(plain[0], plugins, layout=layout, horizon=factor * known.horizon)
         for name, layout in layouts(values["layout"], known).items()
     }
+    silence_mujoco()
     plan = make_plan(plain[0], policy, known, window)
     lines, panels = [], []
     for name, task in tasks.items():
         outcome = replan(policy, task, plan, episodes, seed)
+        tell(outcome.diverged)
         line = summary(name, task, outcome)
         lines.append(line)
         panels.append(

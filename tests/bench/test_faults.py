@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import mujoco
 import pandas as pd
 import pytest
 import torch
@@ -18,6 +19,7 @@ import bench
 from bench.__main__ import main
 from bench.records import EpisodeLog, Record
 from bench.storage import CHECKSUMS, DATA, load_state, pack
+from bench.tasks.vector import WorldVectorEnv
 
 HERE = Path(__file__).parent
 WORDS = ["plugins=[faulty]", "algo=walker", "task=line", "budget=smoke", "num_envs=8",
@@ -279,6 +281,37 @@ def test_overwrite_makes_anew_what_differs_and_nothing_else(whole, half, tmp_pat
     assert "continuing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["misfit", "unreadable", "short"])
+def test_overwrite_makes_anew_what_cannot_be_gone_on_from(whole, half, tmp_path, capsys, kind):
+    """A record of an earlier build: it has no checksums, and its checkpoint may hold other things.
+
+    What the checkpoint has already given when it turns out not to fit is forgotten again.
+    """
+    results = copied(half, tmp_path)
+    place = results / PLACE
+    (place / CHECKSUMS).unlink()
+    if kind == "misfit":
+        state = checkpoint(results)
+        del state["due"]
+        torch.save(pack(state), place / "checkpoint.pt")
+    elif kind == "unreadable":
+        (place / "checkpoint.pt").write_bytes(b"other")
+    else:
+        path = place / "progress.jsonl"
+        path.write_bytes(path.read_bytes()[:100])
+    kept = contents(place)
+    assert run(results) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.endswith("overwrite=true makes the run anew") and "Traceback" not in error
+    assert contents(place) | {".lock": b""} == kept | {".lock": b""}
+    assert run(results, "overwrite=true") == 0
+    pd.testing.assert_frame_equal(episodes(results), episodes(whole))
+    assert (
+        facts(results)["env_steps"] == 800
+        and facts(results)["computed"] == (facts(whole)["computed"])
+    )
+
+
 # Numbers that are not finite
 
 
@@ -515,6 +548,65 @@ def test_a_simulation_that_diverges_leaves_no_log_where_it_runs(tmp_path, monkey
     monkeypatch.setattr("bench.runner.Run.train", diverge)
     assert main(words) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"r"}
+
+
+def test_a_policy_that_is_not_finite_ends_an_evaluation_in_one_line(whole, tmp_path, capsys):
+    place = copied(whole, tmp_path) / PLACE
+    stored = load_state(place / "policy.pt", Path("policy.pt"), "cpu")
+    stored["state"]["weight"][0] = torch.nan
+    (place / CHECKSUMS).unlink()
+    torch.save(pack(stored), place / "policy.pt")
+    assert main(["eval", str(place), "plugins=[faulty]", "episodes=2"]) == 1
+    assert capsys.readouterr().err.strip() == (
+        "bench: an evaluation's action is nan; valid is up to 1"
+    )
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory):
+    """A run on a maze, whose physics can diverge."""
+    folder = tmp_path_factory.mktemp("maze")
+    words = ["algo=sac", "task=pointmaze-v3", "task.horizon=12", "budget=smoke", "env_steps=400",
+             "num_envs=8", "eval.every=400", "eval.episodes=2", "threads=1"]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bench.commands.run.report", lambda runs: 0)
+        assert main(["run", f"results={folder}", *words]) == 0
+    return folder / "default/pointmaze-v3/sac/seed=0"
+
+
+@pytest.mark.parametrize("command", ["eval", "replan", "render"])
+def test_a_simulation_that_diverges_is_told_in_one_line(
+    maze, tmp_path, monkeypatch, capfd, command
+):
+    monkeypatch.chdir(tmp_path)
+    mujoco.set_mju_user_warning(None)
+    simulate = WorldVectorEnv.simulate
+
+    def diverging(self, control):
+        if self.length.max() == 3:
+            self.qvel[0] = 1e20
+        return simulate(self, control)
+
+    words = [command, str(maze), "episodes=2"]
+    if command == "render":
+        words += ["size=64"]
+        monkeypatch.setattr("bench.commands.render.rendering.write_video", lambda *_: "video")
+        monkeypatch.setattr("bench.commands.render.film", lambda *_: [])
+        (maze / "render").mkdir()
+    elif command == "replan":
+        words += ["layout=v3-block1", "horizon=1"]
+    assert main(words) == 0, "as ever"
+    before = capfd.readouterr().err
+    if command == "render" and "no picture can be drawn" in before:
+        pytest.skip("no graphics")
+    assert "diverged" not in before
+    monkeypatch.setattr(WorldVectorEnv, "simulate", diverging)
+    assert main(words) == 0
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert lines and set(lines) == {lines[0]}
+    asked = 24 if command == "render" else 2
+    assert lines[0].startswith(f"warning: the simulation of 1 of {asked} episodes diverged")
+    assert not list(tmp_path.iterdir()), "no log of MuJoCo"
 
 
 def diverge(self):
