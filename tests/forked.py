@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch._dynamo  # which the first optimiser would import, every time
-
 import bench.algos
 import bench.analysis.report
 import bench.commands.eval

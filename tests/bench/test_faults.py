@@ -583,9 +583,13 @@ def test_a_simulation_that_diverges_is_told_in_one_line(
     simulate = WorldVectorEnv.simulate
 
     def diverging(self, control):
-        if self.length.max() == 3:
-            self.qvel[0] = 1e20
-        return simulate(self, control)
+        if self.length.max() != 3:
+            return simulate(self, control)
+        sound = self.state[0].copy()  # that it diverges from in this step
+        self.qvel[0] = 1e20
+        diverged = simulate(self, control)
+        self.state[0] = sound
+        return diverged
 
     words = [command, str(maze), "episodes=2"]
     if command == "render":
