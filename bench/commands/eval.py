@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -50,18 +51,21 @@ def main(words: list[str]) -> int:
     shown = Table(
         "protocol", "command", "episodes", "success", "return", "modes", title=escape(plain[0])
     )
+    seed = integer("seed", values["seed"], 0)
+    played = []
     for protocol in asked:
-        for row in play(policy.algo, task, protocol, integer("seed", values["seed"], 0)):
-            shown.add_row(*map(escape, row))
+        rows, _ = evaluate(policy.algo, task, protocol, seed=seed, env_steps=UNTOUCHED,
+                           threads=cores(), device="cpu")  # fmt: skip
+        for line in lines_of(protocol, rows):
+            shown.add_row(*map(escape, line))
+        played += rows
     show(shown)
+    tell(row["diverged"] for row in played)
     return 0
 
 
-def play(algo, task, protocol: Protocol, seed: int) -> list[list[str]]:  # type: ignore[no-untyped-def]
-    """Return a row of the table per command of a protocol."""
-    rows, _ = evaluate(algo, task, protocol, seed=seed, env_steps=UNTOUCHED, threads=cores(),
-                       device="cpu")  # fmt: skip
-    tell(row["diverged"] for row in rows)
+def lines_of(protocol: Protocol, rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a line of the table per command of a protocol, from its episodes."""
     lines = []
     for command in sorted({row["commanded"] for row in rows}):
         own = [row for row in rows if row["commanded"] == command]

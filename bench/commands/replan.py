@@ -59,10 +59,10 @@ def main(words: list[str]) -> int:
     }
     silence_mujoco()
     plan = make_plan(plain[0], policy, known, window)
-    lines, panels = [], []
+    lines, panels, diverged = [], [], []
     for name, task in tasks.items():
         outcome = replan(policy, task, plan, episodes, seed)
-        tell(outcome.diverged)
+        diverged += outcome.diverged.tolist()
         line = summary(name, task, outcome)
         lines.append(line)
         panels.append(
@@ -79,6 +79,7 @@ def main(words: list[str]) -> int:
         file.write(json.dumps(facts, indent=1).encode())
     paths_by_group(panels, "mode").savefig(out / "replan.png", dpi=160)
     show(table_of(plain[0], lines))
+    tell(diverged)
     print(f"Figure and numbers: {out}")
     return 0
 
