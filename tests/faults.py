@@ -508,11 +508,10 @@ def not_finite(bench: Bench, moments: int) -> None:
         step = 8 * int(bench.rng.integers(61, 74))  # learning has begun, as has the record
         ended = bench.done(run(results), prepare=lambda q=quantity, s=step: poison(q, s))
         row = Row("NaN", quantity)
-        named = {"loss": "loss is nan", "a weight": "is not finite"}
+        named = {"loss": "critic_loss is nan", "a weight": "critic_loss is nan"}
         bench.expect(row, ended, 1, named.get(quantity, f"{quantity} is nan"))
         found = re.search(r"at env step (\d+)", row.says)
-        late = 120 if quantity == "a weight" else 8  # weights are looked at before they are saved
-        if not found or not step <= int(found[1]) <= step + late:
+        if not found or int(found[1]) != step + 8:
             row.wrong.append(f"put in at step {step}: {row.says}")
         state = aside(read, results / PLACE / "seed=0" / "checkpoint.pt")
         row.wrong += [f"checkpoint of {state['env_steps']}"] * (

@@ -392,6 +392,19 @@ def test_one_damaged_record_does_not_end_status(whole, half, tmp_path, capsys):
     assert sum(line.startswith(str(tmp_path)) for line in lines) == 7, "a reason each"
 
 
+@pytest.mark.parametrize("start", ["2001-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"])
+def test_eta_is_reckoned_from_the_time_spent_and_not_from_the_clock(half, tmp_path, capsys, start):
+    """A run that was interrupted for years, or whose clock was set back since it began."""
+    record = Record(copied(half, tmp_path) / PLACE)
+    spent = {"env": 1.0, "learner": 2.0, "eval": 57.0}
+    told = record.read() | {"status": "running", "start": start, "seconds": spent}
+    record.write(told | {"target_env_steps": 4 * told["env_steps"]})
+    with record.lock():
+        assert main(["status", f"results={tmp_path}"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "running" in line)
+    assert "25%" in line and "0:03:00" in line
+
+
 def test_a_constructor_that_raises_is_one_line_and_recorded(tmp_path, capsys):
     assert run(tmp_path, "algo.fault=constructor") == 1
     error = capsys.readouterr().err
@@ -413,7 +426,9 @@ def test_a_full_disk_at_the_start_says_so(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("bench.storage.os.fsync", full)
     assert run(tmp_path) == 1
-    assert "No space left on device" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and "run.json" not in error, "there is none"
+    assert "Traceback" not in error
 
 
 def test_a_full_disk_in_between_leaves_the_last_checkpoint(whole, tmp_path, capsys, monkeypatch):
@@ -572,6 +587,29 @@ def maze(tmp_path_factory):
         patched.setattr("bench.commands.run.report", lambda runs: 0)
         assert main(["run", f"results={folder}", *words]) == 0
     return folder / "default/pointmaze-v3/sac/seed=0"
+
+
+def test_pictures_need_no_display_whatever_is_imported_first():
+    program = """
+import gymnasium
+import bench.tasks
+env = gymnasium.make("bench/pointmaze-v1-v0", render_mode="rgb_array")
+env.reset(seed=0)
+print(env.render().shape)
+"""
+    hidden = {"MUJOCO_GL", "DISPLAY"}
+    bare = {key: value for key, value in environment().items() if key not in hidden}
+    done = subprocess.run([sys.executable, "-c", program], env=bare, capture_output=True, text=True)
+    if "no picture can be drawn" in done.stderr and not mujoco_draws():
+        pytest.skip("no graphics")
+    assert done.stdout == "(480, 480, 3)\n", done.stderr
+
+
+def mujoco_draws():
+    """Return whether MuJoCo by itself draws here without a display."""
+    program = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8)"
+    variables = os.environ | {"MUJOCO_GL": "egl"}
+    return not subprocess.run([sys.executable, "-c", program], env=variables).returncode
 
 
 @pytest.mark.parametrize("command", ["eval", "replan", "render"])
