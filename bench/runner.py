@@ -32,8 +32,8 @@ from bench.records import EpisodeLog, Record
 from bench.rollout import Rollout
 from bench.seeding import ALGORITHM, EVALUATION, TRAINING, derive
 from bench.settings import Settings, cores, resolve_device
-from bench.standing import run_dir
-from bench.storage import load_state, pack
+from bench.standing import run_dir, standing
+from bench.storage import Damaged, load_state, pack
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a scheduler whose time is up
 RECENT = 100  # training episodes whose return and success are logged
@@ -166,7 +166,9 @@ class Run:
             UsageError: if the checkpoint is damaged or does not fit, unless it is replaced.
         """
         replaces = not resume and self.record.has_data()
-        if not (resume or replaces):
+        if replaces:
+            self.check_replaceable()
+        elif not resume:
             self.begin()
         self.build()
         if resume:
@@ -184,6 +186,22 @@ class Run:
             self.begin()
         self.loggers = Loggers(self.settings, self.record.path)
         self.opened.callback(self.loggers.close)
+
+    def check_replaceable(self) -> None:
+        """Check, now that the record is locked, that what was to be replaced still is.
+
+        Raises:
+            UsageError: if another process has since made or continued this very run.
+        """
+        try:
+            state, differing = standing(self.record, self.settings)
+        except Damaged:  # with `overwrite`: else it was refused before
+            return
+        if state != "new" and not differing:
+            raise UsageError(
+                f"{self.record.path} has just been made by another process; "
+                "the same command goes on from there"
+            )
 
     def build(self) -> None:
         """Build the algorithm and its environments."""

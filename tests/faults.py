@@ -81,6 +81,8 @@ class Bench:
     Attributes:
         folder: for everything that is written here.
         rng: of moments and places.
+        show: takes the rows so far whenever one is added, so that stopping loses none.
+        rows: of the series so far.
         whole: results with an undisturbed run of seeds 0 and 1.
         half: results with the run of seed 1, and one of seed 0 that was killed at its half.
         spent: s of every time that the undisturbed run was in a phase.
@@ -88,6 +90,7 @@ class Bench:
 
     folder: Path
     rng: np.random.Generator
+    show: Callable[[list[Row]], None] = lambda rows: None
     rows: list[Row] = field(default_factory=list)
     spent: dict[str, list[float]] = field(default_factory=dict)
 
@@ -198,6 +201,7 @@ class Bench:
     def add(self, row: Row) -> None:
         """Add a row and say so."""
         self.rows.append(row)
+        self.show(self.rows)
         mark = "WRONG" if row.wrong else "ok"
         print(f"{mark:5} {row.fault} | {row.where} | {row.says} | {row.state} | {row.again} | "
               f"{row.record}", flush=True)  # fmt: skip
@@ -711,6 +715,11 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def put(out: str, name: str, rows: list[Row]) -> None:
+    """Put a series' table between its marks."""
+    write(out, name, table(rows), "tests.faults")
+
+
 def main(words: list[str]) -> int:
     """Do the series and write their tables; return 1 if anything was wrong."""
     defaults = {"series": ",".join(SERIES), "moments": "50", "seed": "0",
@@ -730,8 +739,8 @@ def main(words: list[str]) -> int:
                 print(f"{name}: not done, as only root can mount a small disk")
                 continue
             bench.rows = []
+            bench.show = functools.partial(put, values["out"], name)
             SERIES[name](bench, moments)
-            write(values["out"], name, table(bench.rows), "tests.faults")
             done += len(bench.rows)
             wrong += sum(bool(row.wrong) for row in bench.rows)
     print(f"{done} faults, {wrong} with something wrong")

@@ -337,6 +337,37 @@ def test_a_number_that_is_not_finite_ends_the_run_where_it_arises(tmp_path, caps
         assert state["env_steps"] == 80 and torch.isfinite(state["algo"]["spare"]).all()
 
 
+# Two processes
+
+
+def test_a_run_that_another_process_has_made_meanwhile_is_not_made_anew(
+    whole, half, tmp_path, capsys, monkeypatch
+):
+    """It was not there when this process looked, and is there, and free, when it begins."""
+    for source in (whole, half):
+        results = tmp_path / source.name
+        shutil.copytree(source, results)
+        kept = contents(results / PLACE)
+        monkeypatch.setattr("bench.commands.run.state_of", lambda settings: "new")
+        assert run(results) == 2
+        assert "has just been made by another process" in capsys.readouterr().err
+        assert contents(results / PLACE) | {".lock": b""} == kept | {".lock": b""}
+
+
+def test_a_run_that_goes_on_is_left_alone(half, tmp_path, capsys, monkeypatch):
+    results = copied(half, tmp_path)
+    kept = contents(results / PLACE)
+    with Record(results / PLACE).lock():
+        for look in (True, False):  # the other one may begin after this one has looked
+            if not look:
+                monkeypatch.setattr("bench.commands.run.state_of", lambda settings: "resume")
+            for words in ([], ["overwrite=true"]):
+                assert run(results, *words) == 2
+                error = capsys.readouterr().err.strip().splitlines()[-1]
+                assert error.endswith("is in use by another process")
+        assert contents(results / PLACE) | {".lock": b""} == kept | {".lock": b""}
+
+
 # Interrupting
 
 
