@@ -33,7 +33,7 @@ from bench.rollout import Rollout
 from bench.seeding import ALGORITHM, EVALUATION, TRAINING, derive
 from bench.settings import Settings, cores, resolve_device
 from bench.standing import run_dir, standing
-from bench.storage import Damaged, load_state, pack
+from bench.storage import Damaged, load_state, save_state
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a scheduler whose time is up
 RECENT = 100  # training episodes whose return and success are logged
@@ -405,7 +405,7 @@ class Run:
             "state": policy_state(self.algo),
         }  # fmt: skip
         with self.record.sums.write("policy.pt") as file:
-            torch.save(pack(stored, "policy"), file)
+            save_state(stored, file, "policy")
 
     def check_saved(self, **states: Any) -> None:
         """Check that a state may be saved.
@@ -438,7 +438,7 @@ class Run:
             "due": sorted(self.due - {"save"}),
         }  # fmt: skip
         with self.record.sums.write("checkpoint.pt") as file:
-            torch.save(pack(state, "checkpoint"), file)
+            save_state(state, file, "checkpoint")
         self.due.discard("save")
         self.saving = False
 

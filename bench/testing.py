@@ -16,7 +16,7 @@ import bench.algos
 import bench.tasks
 from bench.api import ActsAsSpecified, Algorithm, Spec, StoresPolicy, Task, Transition
 from bench.rollout import Episode, Rollout
-from bench.storage import load_state, pack
+from bench.storage import load_state, save_state
 
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=8, horizon=10, position_dim=2, max_return=10.0, seed=1)
 
@@ -66,12 +66,11 @@ def through_a_file(state: dict[str, Any], name: str) -> dict[str, Any]:
     Raises:
         AssertionError: if it holds what is not stored, saying where.
     """
+    file = io.BytesIO()
     try:
-        packed = pack(state, name)
+        save_state(state, file, name)
     except TypeError as error:
         raise AssertionError(str(error)) from None
-    file = io.BytesIO()
-    torch.save(packed, file)
     loaded: dict[str, Any] = load_state(file.getvalue(), Path(name), "cpu")
     return loaded
 
