@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import sys
 
-from bench.errors import UsageError
+from bench.errors import NotFinite, UsageError
 
 USAGE = """\
 Which policy classes find, keep and control several ways of solving a task.
@@ -28,11 +29,12 @@ Examples:
 
 Each command explains itself: python -m bench COMMAND --help
 """
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # no fault of ours
 COMMANDS = ("list", "run", "report", "status", "eval", "replan", "render", "speed", "bandit")
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run a command; return the exit status: 0 fine, 1 a run failed, 2 bad input."""
+    """Run a command; return the exit status: 0 fine, 1 a run or the disk failed, 2 bad input."""
     words = sys.argv[1:] if words is None else words
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
@@ -48,6 +50,14 @@ def main(words: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    except NotFinite as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -251,7 +251,8 @@ class TaskEnv(Protocol):
     hold `final_obs` (N, O), the true last observations, and `final_info`, each with `_key` masks as
     Gymnasium's own vector environments have them. `final_info` has `episode` (`r` return, `l`
     length) and, where they are defined, `success` (bool), `goal` (int, -1 none), `mode` (int,
-    -1 failure, K other) and `path` (T + 1, P), the episode's positions.
+    -1 failure, K other), `path` (T + 1, P), the episode's positions, and `diverged` (bool, whether
+    it was truncated because its simulation diverged).
     """
 
     num_envs: int

@@ -1,5 +1,9 @@
-"""The one error that the user, not the program, can mend."""
+"""Errors that are shown as one line: what is wrong is known, where it was noticed does not help."""
 
 
 class UsageError(ValueError):
     """Bad input: shown as one line, exit status 2, nothing written."""
+
+
+class NotFinite(ArithmeticError):  # noqa: N818
+    """A number is NaN, infinite or beyond its bound."""

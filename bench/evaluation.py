@@ -82,7 +82,8 @@ def evaluate(
         tick: called between env steps; may raise to stop.
 
     Returns:
-        One row (numbers of the episode) and one path, (T + 1, P) in m, per episode.
+        One row (numbers of the episode, and whether its simulation diverged) and one path,
+        (T + 1, P) in m, per episode.
 
     Raises:
         NotFinite: if an action is not finite, or not in [-1, 1].
@@ -180,6 +181,7 @@ def row(task: Task, episode: Episode) -> dict[str, Any]:
         "goal": episode.goal,
         "mode": episode.mode,
         "mode_name": mode_name(task, episode.mode),
+        "diverged": episode.diverged,
     }
 
 

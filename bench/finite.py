@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.errors import NotFinite
+
 ACTION_BOUND = 1 + 1e-6  # actions lie in [-1, 1], to the rounding of float32
 BOUND = 1e18  # of rewards and observations: the square of more is infinite in float32
-
-
-class NotFinite(ArithmeticError):  # noqa: N818
-    """A number is NaN, infinite or beyond its bound."""
 
 
 def check(name: str, values: np.ndarray, bound: float, env_steps: int | None = None) -> None:

@@ -80,12 +80,20 @@ def load_task(run_dir: str | Path, plugins: Sequence[str] = (), **changes: Any) 
         changes: settings of the task that replace the run's.
 
     Raises:
-        UsageError: if there is no policy, or it is damaged, comes from a plugin that is not among
-            `plugins`, or a changed setting is bad.
+        UsageError: if there is no policy, or it is damaged, comes from a plugin or needs a module
+            that is not among `plugins`, or a changed setting is bad.
     """
     stored = load_stored(run_dir, "cpu")
     entry = entry_of(stored, "task", bench.tasks.registry, plugins, run_dir)
-    return entry.factory(stored["task"], settings_of(entry, stored["task_settings"] | changes))
+    config = settings_of(entry, stored["task_settings"] | changes)
+    unnamed = [name for name in getattr(config, "modules", ()) if name not in plugins]
+    if unnamed:
+        needed = dict.fromkeys([*stored["plugins"], *plugins, *unnamed])
+        raise UsageError(
+            f"{run_dir}: its task {stored['task']!r} needs {', '.join(unnamed)}, which is imported "
+            f"only if you name it: plugins=[{','.join(needed)}]"
+        )
+    return entry.factory(stored["task"], config)
 
 
 def entry_of(

@@ -49,7 +49,9 @@ class Registry(Mapping[str, Entry]):
 
         Args:
             name: what the command line calls it.
-            config: dataclass of its settings; every field needs a default.
+            config: dataclass of its settings; every field needs a default. Where values of a task's
+                name modules that building it imports, its property `modules` says which: those of
+                a record are imported only if the user names them.
             renamed: former names of settings, so that old records stay readable:
                 {"trace": "gae_lambda"}.
             presets: folder that is laid out as bench/conf/presets is:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +11,6 @@ from PIL import Image, ImageDraw
 
 from bench.api import Scene
 from bench.errors import UsageError
-
-if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is first imported
 
 Color = Sequence[float]
 

@@ -7,8 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+import bench.tasks
+from bench.configuration import names
 from bench.errors import UsageError
+from bench.policy import settings_of
 from bench.records import Record
+from bench.registry import load_plugins
 from bench.settings import flat
 from bench.words import literal
 
@@ -37,6 +41,7 @@ def take_from(words: list[str]) -> tuple[list[str], Path | None]:
         stored[key] = stored.pop(f"names.{key}", None)
         if given.get(key, stored[key]) != stored[key]:
             raise UsageError(f"{key}={given[key]}: from={place} is of {key}={stored[key]}")
+    check_modules(place, config, names(given.get("plugins", "")))
     given.setdefault("experiment", f"{config.get('experiment', 'default')}-again")
     own = [word for word in words if not word.startswith(("from=", "experiment="))]
     taken = [
@@ -44,6 +49,21 @@ def take_from(words: list[str]) -> tuple[list[str], Path | None]:
         for key, value in stored.items() if key not in given and key not in HERE
     ]  # fmt: skip
     return [*taken, f"experiment={given['experiment']}", *own], place
+
+
+def check_modules(place: Path, config: dict[str, Any], plugins: list[str]) -> None:
+    """Check that a record's task needs no module but those that the user names.
+
+    Raises:
+        UsageError: naming the modules.
+    """
+    load_plugins(plugins)
+    task = bench.tasks.discover().get(config["names"]["task"])
+    settings = settings_of(task, config.get("task", {})) if task else None
+    unnamed = [name for name in getattr(settings, "modules", ()) if name not in plugins]
+    if unnamed:
+        raise UsageError(f"from={place}: its task needs {', '.join(unnamed)}, which is imported only "
+                         f"if you name it: plugins=[{','.join([*plugins, *unnamed])}]")  # fmt: skip
 
 
 def compared(first: Path, second: Path) -> str:

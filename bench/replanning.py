@@ -7,6 +7,7 @@ stands. A policy that takes no commands just keeps sampling.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import pandas as pd
 import torch
 
 from bench.api import Task
+from bench.errors import UsageError
 from bench.evaluation import Actor, isolated_generator
 from bench.policy import Policy
 from bench.rollout import Step, play_episodes
+from bench.storage import Checksums, Damaged
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Outcome:
 
     Attributes:
         success, length, switches: (N,) success, steps, and how often another mode was commanded.
+        diverged: (N,) whether the simulation diverged, which ended the episode.
         paths: N paths (T + 1, P) in m.
         commands: N commands (T,), the mode followed at each step, -1 none.
     """
@@ -50,6 +54,7 @@ class Outcome:
     success: np.ndarray
     length: np.ndarray
     switches: np.ndarray
+    diverged: np.ndarray
     paths: list[np.ndarray]
     commands: list[np.ndarray]
 
@@ -65,8 +70,11 @@ def make_plan(run_dir: str | Path, policy: Policy, task: Task, window: int) -> P
         policy: of the run.
         task: that it was trained on.
         window: steps; 0 for a tenth of the horizon.
+
+    Raises:
+        UsageError: if the records are damaged or lost.
     """
-    rows = pd.read_parquet(Path(run_dir) / "episodes.parquet")
+    rows = read_episodes(Path(run_dir))
     rows = rows[(rows.env_steps == rows.env_steps.max()) & (rows.protocol == "commanded")]
     lengths = rows[rows.success.astype(bool)].groupby("commanded").length.median()
     median = np.array([lengths.get(k, np.inf) for k in range(policy.num_modes)], float)
@@ -77,6 +85,23 @@ def make_plan(run_dir: str | Path, policy: Policy, task: Task, window: int) -> P
         window=window or max(task.horizon // 10, 1),
         progress=(task.cell or 1.0) / 2,
     )
+
+
+def read_episodes(run_dir: Path) -> pd.DataFrame:
+    """Return a run's evaluation episodes, checked.
+
+    Raises:
+        UsageError: if they are damaged or lost.
+    """
+    name = "episodes.parquet"
+    try:
+        return pd.read_parquet(io.BytesIO(Checksums(run_dir).content(name)))
+    except FileNotFoundError:
+        raise UsageError(f"{run_dir / name} is missing, which says where commands lead") from None
+    except Damaged:
+        raise
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{run_dir / name} cannot be read ({type(error).__name__})") from None
 
 
 class Follower:
@@ -144,6 +169,7 @@ def replan(policy: Policy, task: Task, plan: Plan, episodes: int, seed: int) -> 
         success=np.array([bool(episode.success) for episode in played]),
         length=np.array([episode.length for episode in played]),
         switches=switches,
+        diverged=np.array([episode.diverged for episode in played]),
         paths=[episode.path for episode in played],
         commands=[log[: episode.length, episode.slot] for episode in played],
     )

@@ -24,6 +24,7 @@ class Episode:
         goal: number of the goal reached, -1 none.
         mode: label of its mode, K another class, -1 no success.
         path: (T + 1, P) positions.
+        diverged: whether it was truncated because its simulation diverged.
     """
 
     slot: int
@@ -33,6 +34,7 @@ class Episode:
     goal: int
     mode: int
     path: np.ndarray
+    diverged: bool = False
 
 
 class Step(NamedTuple):
@@ -143,6 +145,7 @@ def ended_episode(final: dict[str, Any], slot: int) -> Episode:
         goal=int(value("goal", -1)),
         mode=int(value("mode", -1)),
         path=value("path", np.zeros((int(final["episode"]["l"][slot]) + 1, 0), np.float32)),
+        diverged=bool(value("diverged", False)),
     )
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import mujoco
 import numpy as np
 import torch
 
@@ -21,9 +20,10 @@ import bench.algos
 import bench.tasks
 from bench.api import Algorithm, Spec, TakesLabels, Task, TaskEnv
 from bench.configuration import as_dict
-from bench.errors import UsageError
+from bench.divergence import silence_mujoco
+from bench.errors import NotFinite, UsageError
 from bench.evaluation import evaluate, protocols, summarise
-from bench.finite import ACTION_BOUND, BOUND, NotFinite, Scalars, check, non_finite, parameters
+from bench.finite import ACTION_BOUND, BOUND, Scalars, check, non_finite, parameters
 from bench.loggers import Loggers
 from bench.policy import policy_state
 from bench.probes import cluster_tree, headings, value_maps
@@ -32,8 +32,8 @@ from bench.records import EpisodeLog, Record
 from bench.rollout import Rollout
 from bench.seeding import ALGORITHM, EVALUATION, TRAINING, derive
 from bench.settings import Settings, cores, resolve_device
-from bench.standing import run_dir
-from bench.storage import load_state, pack
+from bench.standing import run_dir, standing
+from bench.storage import Damaged, load_state, save_state
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a scheduler whose time is up
 RECENT = 100  # training episodes whose return and success are logged
@@ -65,6 +65,7 @@ class Run:
     env: TaskEnv
     rollout: Rollout
     loggers: Loggers
+    episodes: EpisodeLog
 
     def __init__(
         self,
@@ -83,7 +84,6 @@ class Run:
         self.task: Task = task_entry.factory(names.task, settings.task)
         task = self.task
         self.spec = Spec.of(task, settings.num_envs, derive(settings.seed, ALGORITHM))
-        self.episodes = EpisodeLog(self.record, task.resolution, task.position_dim)
         self.env_steps = self.updates = 0
         self.seconds = {"env": 0.0, "learner": 0.0, "eval": 0.0}
         self.recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
@@ -159,12 +159,54 @@ class Run:
     def start(self, resume: bool) -> None:
         """Build everything; go on from the checkpoint, or begin the record.
 
-        A run that cannot be built replaces no other.
+        A run that cannot be built replaces no other. With `overwrite`, a checkpoint that cannot be
+        gone on from is replaced.
+
+        Raises:
+            UsageError: if the checkpoint is damaged or does not fit, unless it is replaced.
         """
         replaces = not resume and self.record.has_data()
-        if not (resume or replaces):
+        if replaces:
+            self.check_replaceable()
+        elif not resume:
             self.begin()
-        mujoco.set_mju_user_warning(lambda text: None)  # else it writes a log where it runs
+        self.build()
+        if resume:
+            try:
+                self.restore()
+            except UsageError as error:
+                if not self.settings.overwrite:
+                    raise UsageError(f"{error}; overwrite=true makes the run anew") from None
+                self.build()  # what was loaded so far goes
+                replaces, resume = True, False
+        if resume:
+            self.begun = True
+            self.write_facts()
+        elif replaces:
+            self.begin()
+        start = self.facts["start"]
+        self.loggers = Loggers(self.settings, self.record.path, start, self.env_steps)
+        self.opened.callback(self.loggers.close)
+
+    def check_replaceable(self) -> None:
+        """Check, now that the record is locked, that what was to be replaced still is.
+
+        Raises:
+            UsageError: if another process has since made or continued this very run.
+        """
+        try:
+            state, differing = standing(self.record, self.settings)
+        except Damaged:  # with `overwrite`: else it was refused before
+            return
+        if state != "new" and not differing:
+            raise UsageError(
+                f"{self.record.path} has just been made by another process; "
+                "the same command goes on from there"
+            )
+
+    def build(self) -> None:
+        """Build the algorithm and its environments."""
+        silence_mujoco()
         names = self.settings.names
         torch.manual_seed(self.spec.seed)
         self.algo = bench.algos.registry[names.algo].factory(
@@ -175,15 +217,7 @@ class Run:
         )
         self.opened.callback(self.env.close)
         self.rollout = Rollout(self.env)
-        if resume:
-            self.restore()
-            self.begun = True
-            self.write_facts()
-        elif replaces:
-            self.begin()
-        start = self.facts["start"]
-        self.loggers = Loggers(self.settings, self.record.path, start, self.env_steps)
-        self.opened.callback(self.loggers.close)
+        self.episodes = EpisodeLog(self.record, self.task.resolution, self.task.position_dim)
 
     def begin(self) -> None:
         """Begin the record."""
@@ -372,7 +406,7 @@ class Run:
             "state": policy_state(self.algo),
         }  # fmt: skip
         with self.record.sums.write("policy.pt") as file:
-            torch.save(pack(stored, "policy"), file)
+            save_state(stored, file, "policy")
 
     def check_saved(self, **states: Any) -> None:
         """Check that a state may be saved.
@@ -405,12 +439,14 @@ class Run:
             "due": sorted(self.due - {"save"}),
         }  # fmt: skip
         with self.record.sums.write("checkpoint.pt") as file:
-            torch.save(pack(state, "checkpoint"), file)
+            save_state(state, file, "checkpoint")
         self.due.discard("save")
         self.saving = False
 
     def restore(self) -> None:
         """Go back to the last checkpoint; what was recorded after it is dropped.
+
+        Of this run's own numbers, none has changed where it raises.
 
         Raises:
             UsageError: if the checkpoint is damaged, or of a build that stored other things.
@@ -420,22 +456,26 @@ class Run:
         try:
             self.algo.load_state_dict(state["algo"])
             self.rollout.set_state(state["env"])
-            for name in ("env_steps", "updates", "seconds", "shown"):
-                setattr(self, name, state[name])
-            self.scalars.values = state["scalars"]
-            self.due = set(state["due"])
-            self.recent.extend(state["recent"])
-            self.facts["start"] = state["start"]
-            before = state["computed"]
-            self.computed = before + [one for one in self.computed if one not in before]
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise UsageError(f"{path} does not fit this build ({type(error).__name__}: {error}); "
-                             "overwrite=true makes the run anew") from None  # fmt: skip
-        self.episodes.restore(state["episodes"])
-        self.record.restore_progress(state["progress"])
-        torch.set_rng_state(state["torch"].cpu())
-        if state["cuda"] is not None:
-            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+            numbers = {name: state[name] for name in ("env_steps", "updates", "seconds", "shown")}
+            scalars, due, recent = state["scalars"], set(state["due"]), list(state["recent"])
+            start, before = state["start"], list(state["computed"])
+            episodes, progress = int(state["episodes"]), int(state["progress"])
+            generators = state["torch"].cpu(), state["cuda"]
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise UsageError(
+                f"{path} does not fit this build ({type(error).__name__}: {text})"
+            ) from None
+        self.episodes.restore(episodes)
+        self.record.restore_progress(progress)
+        for name, value in numbers.items():
+            setattr(self, name, value)
+        self.scalars.values, self.due, self.facts["start"] = scalars, due, start
+        self.recent.extend(recent)
+        self.computed = before + [one for one in self.computed if one not in before]
+        torch.set_rng_state(generators[0])
+        if generators[1] is not None:
+            torch.cuda.set_rng_state(generators[1].cpu(), self.device)
 
 
 def physics_threads(settings: Settings, side_by_side: int) -> int:

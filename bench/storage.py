@@ -261,6 +261,28 @@ def unpack(value: Any) -> Any:
     return value
 
 
+def save_state(value: Any, file: IO[bytes], where: str) -> None:
+    """Write a state as `load_state` reads it.
+
+    Args:
+        value: as `pack` takes it.
+        file: open for writing.
+        where: the state's name, for errors.
+
+    Raises:
+        OSError: if the file cannot be written; torch itself then tells of wrong positions in it.
+        TypeError: as `pack` does.
+    """
+    import torch
+
+    try:
+        torch.save(pack(value, where), file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
 def load_state(source: Path | bytes, name: Path, device: str) -> Any:
     """Return what a file of packed tensors holds, without running anything that it names.
 

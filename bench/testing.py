@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -15,6 +16,7 @@ import bench.algos
 import bench.tasks
 from bench.api import ActsAsSpecified, Algorithm, Spec, StoresPolicy, Task, Transition
 from bench.rollout import Episode, Rollout
+from bench.storage import load_state, save_state
 
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=8, horizon=10, position_dim=2, max_return=10.0, seed=1)
 
@@ -38,17 +40,15 @@ def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: in
         feed(algo, steps, seed=2)
         obs = torch.randn(3, SPEC.obs_dim)
         check_acting(algo, obs)
-        stored = io.BytesIO()
-        torch.save(algo.state_dict(), stored)
-        stored.seek(0)
         twin = entry.factory(SPEC, config, "cpu")
-        twin.load_state_dict(torch.load(stored, weights_only=False))
+        twin.load_state_dict(through_a_file(algo.state_dict(), "state_dict"))
         assert same(acted(algo, obs), acted(twin, obs)), (
             "state_dict does not hold all of the policy"
         )
         if isinstance(algo, StoresPolicy):
             reader = entry.factory(SPEC, config, "cpu")
-            reader.load_policy_state_dict(algo.policy_state_dict())
+            kept = through_a_file(algo.policy_state_dict(), "policy_state_dict")
+            reader.load_policy_state_dict(kept)
             assert same(acted(algo, obs), acted(reader, obs)), (
                 "policy_state_dict does not hold all that acting needs"
             )
@@ -58,6 +58,21 @@ def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: in
         assert same(acted(algo, obs), acted(twin, obs)), (
             "state_dict does not hold all that learning goes on from"
         )
+
+
+def through_a_file(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a state as it comes back from a file, stored and read as a run does both.
+
+    Raises:
+        AssertionError: if it holds what is not stored, saying where.
+    """
+    file = io.BytesIO()
+    try:
+        save_state(state, file, name)
+    except TypeError as error:
+        raise AssertionError(str(error)) from None
+    loaded: dict[str, Any] = load_state(file.getvalue(), Path(name), "cpu")
+    return loaded
 
 
 def acted(algo: Algorithm, obs: Tensor) -> list[Tensor]:

@@ -51,6 +51,12 @@ class Config:
     modes: list[str] = field(default_factory=list)  # names of the modes that `label` tells apart
     label: str = ""  # module:function of a path (T + 1, P); returns a mode's name, None without one
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules that these settings name, which building the task imports."""
+        named = [text.partition(":")[0] for text in (self.id, self.label) if ":" in text]
+        return tuple(dict.fromkeys(filter(None, named)))
+
     def __post_init__(self) -> None:
         """Check what the types do not.
 

@@ -210,7 +210,7 @@ class WorldVectorEnv(HasHorizon, VectorEnv, TaskEnv):
         done = terminated | truncated
         infos: dict[str, Any] = {}
         if done.any():
-            infos = self.conclude(goal, done)
+            infos = self.conclude(goal, done, diverged & ~terminated)
             self.begin(done)
         return self.obs, reward, terminated, truncated, infos
 
@@ -234,7 +234,7 @@ class WorldVectorEnv(HasHorizon, VectorEnv, TaskEnv):
         self.state[:] = after
         return diverged
 
-    def conclude(self, goal: np.ndarray, done: np.ndarray) -> dict[str, Any]:
+    def conclude(self, goal: np.ndarray, done: np.ndarray, diverged: np.ndarray) -> dict[str, Any]:
         """Return the infos of episodes that end now, and count where they have been."""
         mode = np.full(self.num_envs, -1)
         paths = np.full(self.num_envs, None, object)
@@ -245,7 +245,7 @@ class WorldVectorEnv(HasHorizon, VectorEnv, TaskEnv):
                 mode[i] = self.world.label(path, int(goal[i]))
         episode = {"r": np.where(done, self.total, 0.0), "l": np.where(done, self.length, 0)}
         final = {"success": done & (goal >= 0), "goal": np.where(done, goal, -1), "mode": mode,
-                 "path": paths}  # fmt: skip
+                 "path": paths, "diverged": diverged}  # fmt: skip
         masks = {f"_{key}": done.copy() for key in (*final, "episode")}
         episode |= {"_r": done.copy(), "_l": done.copy()}
         return {

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from bench.configuration import names
 from bench.display import show
+from bench.divergence import silence_mujoco, tell
 from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
 from bench.policy import load_policy, load_task
@@ -45,20 +47,25 @@ def main(words: list[str]) -> int:
         asked = [commanded([mode], episodes)]
     else:
         asked = list(protocols(task, policy.algo, episodes))
+    silence_mujoco()
     shown = Table(
         "protocol", "command", "episodes", "success", "return", "modes", title=escape(plain[0])
     )
+    seed = integer("seed", values["seed"], 0)
+    played = []
     for protocol in asked:
-        for row in play(policy.algo, task, protocol, integer("seed", values["seed"], 0)):
-            shown.add_row(*map(escape, row))
+        rows, _ = evaluate(policy.algo, task, protocol, seed=seed, env_steps=UNTOUCHED,
+                           threads=cores(), device="cpu")  # fmt: skip
+        for line in lines_of(protocol, rows):
+            shown.add_row(*map(escape, line))
+        played += rows
     show(shown)
+    tell(row["diverged"] for row in played)
     return 0
 
 
-def play(algo, task, protocol: Protocol, seed: int) -> list[list[str]]:  # type: ignore[no-untyped-def]
-    """Return a row of the table per command of a protocol."""
-    rows, _ = evaluate(algo, task, protocol, seed=seed, env_steps=UNTOUCHED, threads=cores(),
-                       device="cpu")  # fmt: skip
+def lines_of(protocol: Protocol, rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a line of the table per command of a protocol, from its episodes."""
     lines = []
     for command in sorted({row["commanded"] for row in rows}):
         own = [row for row in rows if row["commanded"] == command]

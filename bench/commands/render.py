@@ -21,6 +21,7 @@ from bench import rendering
 from bench.analysis.style import FAILURE, mode_color
 from bench.api import Scene, Task, TaskEnv
 from bench.configuration import names
+from bench.divergence import silence_mujoco, tell
 from bench.errors import UsageError
 from bench.evaluation import Actor, isolated_generator, mode_name
 from bench.policy import Policy, load_policy, load_task
@@ -30,12 +31,13 @@ from bench.words import integer, parse
 
 @dataclass(frozen=True)
 class Episode:
-    """One played episode: its states (T, S), path (T + 1, P) in m, command and mode label."""
+    """One played episode: states (T, S), path (T + 1, P) in m, command, mode label, divergence."""
 
     states: np.ndarray
     path: np.ndarray
     command: int
     mode: int
+    diverged: bool
 
 
 def main(words: list[str]) -> int:
@@ -53,6 +55,7 @@ def main(words: list[str]) -> int:
     groups = max(policy.num_modes, 1)
     count = numbers["episodes"] * (groups if policy.num_modes else 12)
     commands = np.arange(count) % groups if policy.num_modes else np.full(count, -1)
+    silence_mujoco()
     env = task.make(count, numbers["seed"], 1, training=False)
     scene = env.scene
     if scene is None:
@@ -60,6 +63,7 @@ def main(words: list[str]) -> int:
     painter = rendering.Painter(scene, numbers["size"])
     try:
         episodes = play(policy, env, scene, commands, numbers["seed"])
+        tell(episode.diverged for episode in episodes)
         chosen = choose(episodes)
         out = Path(plain[0]) / "render"
         video = rendering.write_video(out, "episodes", film(painter, task, chosen), numbers["fps"])
@@ -100,7 +104,9 @@ def play(
         played = play_episodes(env, filmed, seed)
     film = np.array(states)
     return [
-        Episode(film[: one.length, one.slot], one.path, int(commands[one.slot]), one.mode)
+        Episode(
+            film[: one.length, one.slot], one.path, int(commands[one.slot]), one.mode, one.diverged
+        )
         for one in played
     ]
 

@@ -24,6 +24,7 @@ from bench.analysis.pictures import Panel, paths_by_group
 from bench.api import Task
 from bench.configuration import names
 from bench.display import show
+from bench.divergence import silence_mujoco, tell
 from bench.errors import UsageError
 from bench.policy import load_policy, load_task
 from bench.records import atomic
@@ -56,10 +57,12 @@ def main(words: list[str]) -> int:
         name: load_task(plain[0], plugins, layout=layout, horizon=factor * known.horizon)
         for name, layout in layouts(values["layout"], known).items()
     }
+    silence_mujoco()
     plan = make_plan(plain[0], policy, known, window)
-    lines, panels = [], []
+    lines, panels, diverged = [], [], []
     for name, task in tasks.items():
         outcome = replan(policy, task, plan, episodes, seed)
+        diverged += outcome.diverged.tolist()
         line = summary(name, task, outcome)
         lines.append(line)
         panels.append(
@@ -76,6 +79,7 @@ def main(words: list[str]) -> int:
         file.write(json.dumps(facts, indent=1).encode())
     paths_by_group(panels, "mode").savefig(out / "replan.png", dpi=160)
     show(table_of(plain[0], lines))
+    tell(diverged)
     print(f"Figure and numbers: {out}")
     return 0
 

@@ -116,16 +116,19 @@ def single(settings: Settings, state: str, source: Path | None) -> int:
     keep_freed_memory()
     where = run_dir(settings)
     say(f"{'continuing' if state == 'resume' else 'writing'} {where}")
+    run = None
     try:
         with Bar(console, f"{settings.names.algo} on {settings.names.task}") as bar:
-            Run(settings, threads, bar).execute(resume=state == "resume")
+            run = Run(settings, threads, bar)
+            run.execute(resume=state == "resume")
     except (Stopped, KeyboardInterrupt):
         say(f"interrupted; the same command continues {where}")
         return 130
     except UsageError:
         raise
     except Exception as error:
-        say(f"failed: {described(error)}; see {where / 'run.json'}")
+        recorded = f"; see {where / 'run.json'}" if run and run.recorded else ""
+        say(f"failed: {described(error)}{recorded}")
         return 1
     status = report([settings])
     if source is not None:

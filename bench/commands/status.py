@@ -6,7 +6,7 @@ python -m bench status [results=DIR]
 from __future__ import annotations
 
 import io
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,11 @@ def row(record: Record) -> list[str]:
     steps = max(facts.get("env_steps", 0), line.get("env_steps", 0))
     share = steps / facts["target_env_steps"]
     eta = ""
-    if state == "running" and share > 0:
-        began = datetime.fromisoformat(facts["start"])
-        spent = datetime.now(timezone.utc) - began  # noqa: UP017
-        eta = str(timedelta(seconds=max(0, round(spent.total_seconds() * (1 / share - 1)))))
+    if (
+        state == "running" and share > 0
+    ):  # by what was spent on it: clocks are set, runs interrupted
+        spent = max(sum(one.get("seconds", {}).values()) for one in (facts, line))
+        eta = str(timedelta(seconds=round(spent * (1 / share - 1))))
     modes = len(facts["task_info"]["modes"])
     return [escape(str(state)), f"{share:.0%}", eta, *last_scores(record, facts, modes)]
 

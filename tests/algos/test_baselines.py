@@ -18,8 +18,8 @@ from tests.algos import golden
 bench.algos.discover()
 GOLDEN = json.loads(golden.PATH.read_text())
 BASELINES = (
-    "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "latent-sac", "maxentdp", "pmoe",
-    "ppo", "qsm", "qvpo", "td3",
+    "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "latent-sac", "maxentdp",
+    "pmoe", "ppo", "qsm", "qvpo", "td3",
 )  # fmt: skip
 
 

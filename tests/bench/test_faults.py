@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import mujoco
 import pandas as pd
 import pytest
 import torch
@@ -17,7 +18,8 @@ import torch
 import bench
 from bench.__main__ import main
 from bench.records import EpisodeLog, Record
-from bench.storage import CHECKSUMS, DATA, load_state
+from bench.storage import CHECKSUMS, DATA, load_state, pack
+from bench.tasks.vector import WorldVectorEnv
 
 HERE = Path(__file__).parent
 WORDS = ["plugins=[faulty]", "algo=walker", "task=line", "budget=smoke", "num_envs=8",
@@ -117,6 +119,54 @@ def test_a_policys_plugin_is_imported_only_if_it_is_named(whole, tmp_path):
             assert "imported only if you name it: plugins=[faulty]" in done.stderr
     policy = bench.load_policy(whole / PLACE, plugins=["faulty"])
     assert policy.act(torch.zeros(3, 2)).shape == (3, 1)
+
+
+NAMED = """
+import gymnasium
+
+class Walk(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, seed=None, options=None):
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        return self.observation_space.low, 0.0, False, False, {}
+
+gymnasium.register("Walk-v0", Walk, max_episode_steps=3)
+
+def side(path):
+    return None
+"""
+
+
+@pytest.mark.parametrize("of", ["id", "label"])
+def test_a_module_that_a_tasks_settings_name_is_imported_only_if_it_is_named(
+    whole, tmp_path, monkeypatch, capsys, of
+):
+    name = f"named_by_{of}"
+    (tmp_path / f"{name}.py").write_text(NAMED)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"id": f"{name}:Walk-v0"}
+    if of == "label":
+        settings = {"id": "Pendulum-v1", "position": "0:1", "modes": ["left"]}
+        settings["label"] = f"{name}:side"
+    stored = load_state(whole / PLACE / "policy.pt", Path("policy.pt"), "cpu")
+    stored |= {"task": "gym", "task_settings": settings}
+    if of == "label":  # of Pendulum, whose observations have one number more
+        stored["spec"] |= {"obs_dim": 3}
+        stored["state"]["weight"] = torch.zeros(3, 1)
+    place = copied(whole, tmp_path) / PLACE
+    (place / CHECKSUMS).unlink()
+    torch.save(pack(stored), place / "policy.pt")
+    for command in ("eval", "replan", "render"):
+        assert main([command, str(place), "plugins=[faulty]", "episodes=1"]) == 2
+        error = capsys.readouterr().err
+        assert f"imported only if you name it: plugins=[faulty,{name}]" in error
+        assert name not in sys.modules
+    assert main(["eval", str(place), f"plugins=[faulty,{name}]", "episodes=1"]) == 0
+    assert name in sys.modules
 
 
 # Files that change or are lost
@@ -231,6 +281,37 @@ def test_overwrite_makes_anew_what_differs_and_nothing_else(whole, half, tmp_pat
     assert "continuing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["misfit", "unreadable", "short"])
+def test_overwrite_makes_anew_what_cannot_be_gone_on_from(whole, half, tmp_path, capsys, kind):
+    """A record of an earlier build: it has no checksums, and its checkpoint may hold other things.
+
+    What the checkpoint has already given when it turns out not to fit is forgotten again.
+    """
+    results = copied(half, tmp_path)
+    place = results / PLACE
+    (place / CHECKSUMS).unlink()
+    if kind == "misfit":
+        state = checkpoint(results)
+        del state["due"]
+        torch.save(pack(state), place / "checkpoint.pt")
+    elif kind == "unreadable":
+        (place / "checkpoint.pt").write_bytes(b"other")
+    else:
+        path = place / "progress.jsonl"
+        path.write_bytes(path.read_bytes()[:100])
+    kept = contents(place)
+    assert run(results) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.endswith("overwrite=true makes the run anew") and "Traceback" not in error
+    assert contents(place) | {".lock": b""} == kept | {".lock": b""}
+    assert run(results, "overwrite=true") == 0
+    pd.testing.assert_frame_equal(episodes(results), episodes(whole))
+    assert (
+        facts(results)["env_steps"] == 800
+        and facts(results)["computed"] == (facts(whole)["computed"])
+    )
+
+
 # Numbers that are not finite
 
 
@@ -254,6 +335,37 @@ def test_a_number_that_is_not_finite_ends_the_run_where_it_arises(tmp_path, caps
         assert facts(tmp_path)["status"] == "failed" and message in facts(tmp_path)["error"]
         state = checkpoint(tmp_path)
         assert state["env_steps"] == 80 and torch.isfinite(state["algo"]["spare"]).all()
+
+
+# Two processes
+
+
+def test_a_run_that_another_process_has_made_meanwhile_is_not_made_anew(
+    whole, half, tmp_path, capsys, monkeypatch
+):
+    """It was not there when this process looked, and is there, and free, when it begins."""
+    for source in (whole, half):
+        results = tmp_path / source.name
+        shutil.copytree(source, results)
+        kept = contents(results / PLACE)
+        monkeypatch.setattr("bench.commands.run.state_of", lambda settings: "new")
+        assert run(results) == 2
+        assert "has just been made by another process" in capsys.readouterr().err
+        assert contents(results / PLACE) | {".lock": b""} == kept | {".lock": b""}
+
+
+def test_a_run_that_goes_on_is_left_alone(half, tmp_path, capsys, monkeypatch):
+    results = copied(half, tmp_path)
+    kept = contents(results / PLACE)
+    with Record(results / PLACE).lock():
+        for look in (True, False):  # the other one may begin after this one has looked
+            if not look:
+                monkeypatch.setattr("bench.commands.run.state_of", lambda settings: "resume")
+            for words in ([], ["overwrite=true"]):
+                assert run(results, *words) == 2
+                error = capsys.readouterr().err.strip().splitlines()[-1]
+                assert error.endswith("is in use by another process")
+        assert contents(results / PLACE) | {".lock": b""} == kept | {".lock": b""}
 
 
 # Interrupting
@@ -311,6 +423,19 @@ def test_one_damaged_record_does_not_end_status(whole, half, tmp_path, capsys):
     assert sum(line.startswith(str(tmp_path)) for line in lines) == 7, "a reason each"
 
 
+@pytest.mark.parametrize("start", ["2001-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"])
+def test_eta_is_reckoned_from_the_time_spent_and_not_from_the_clock(half, tmp_path, capsys, start):
+    """A run that was interrupted for years, or whose clock was set back since it began."""
+    record = Record(copied(half, tmp_path) / PLACE)
+    spent = {"env": 1.0, "learner": 2.0, "eval": 57.0}
+    told = record.read() | {"status": "running", "start": start, "seconds": spent}
+    record.write(told | {"target_env_steps": 4 * told["env_steps"]})
+    with record.lock():
+        assert main(["status", f"results={tmp_path}"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "running" in line)
+    assert "25%" in line and "0:03:00" in line
+
+
 def test_a_constructor_that_raises_is_one_line_and_recorded(tmp_path, capsys):
     assert run(tmp_path, "algo.fault=constructor") == 1
     error = capsys.readouterr().err
@@ -332,7 +457,9 @@ def test_a_full_disk_at_the_start_says_so(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("bench.storage.os.fsync", full)
     assert run(tmp_path) == 1
-    assert "No space left on device" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and "run.json" not in error, "there is none"
+    assert "Traceback" not in error
 
 
 def test_a_full_disk_in_between_leaves_the_last_checkpoint(whole, tmp_path, capsys, monkeypatch):
@@ -467,6 +594,94 @@ def test_a_simulation_that_diverges_leaves_no_log_where_it_runs(tmp_path, monkey
     monkeypatch.setattr("bench.runner.Run.train", diverge)
     assert main(words) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"r"}
+
+
+def test_a_policy_that_is_not_finite_ends_an_evaluation_in_one_line(whole, tmp_path, capsys):
+    place = copied(whole, tmp_path) / PLACE
+    stored = load_state(place / "policy.pt", Path("policy.pt"), "cpu")
+    stored["state"]["weight"][0] = torch.nan
+    (place / CHECKSUMS).unlink()
+    torch.save(pack(stored), place / "policy.pt")
+    assert main(["eval", str(place), "plugins=[faulty]", "episodes=2"]) == 1
+    assert capsys.readouterr().err.strip() == (
+        "bench: an evaluation's action is nan; valid is up to 1"
+    )
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory):
+    """A run on a maze, whose physics can diverge."""
+    folder = tmp_path_factory.mktemp("maze")
+    words = ["algo=sac", "task=pointmaze-v3", "task.horizon=12", "budget=smoke", "env_steps=400",
+             "num_envs=8", "eval.every=400", "eval.episodes=2", "threads=1"]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bench.commands.run.report", lambda runs: 0)
+        assert main(["run", f"results={folder}", *words]) == 0
+    return folder / "default/pointmaze-v3/sac/seed=0"
+
+
+def test_pictures_need_no_display_whatever_is_imported_first():
+    program = """
+import gymnasium
+import bench.tasks
+env = gymnasium.make("bench/pointmaze-v1-v0", render_mode="rgb_array")
+env.reset(seed=0)
+print(env.render().shape)
+"""
+    hidden = {"MUJOCO_GL", "DISPLAY"}
+    bare = {key: value for key, value in environment().items() if key not in hidden}
+    done = subprocess.run([sys.executable, "-c", program], env=bare, capture_output=True, text=True)
+    if "no picture can be drawn" in done.stderr and not mujoco_draws():
+        pytest.skip("no graphics")
+    assert done.stdout == "(480, 480, 3)\n", done.stderr
+
+
+def mujoco_draws():
+    """Return whether MuJoCo by itself draws here without a display."""
+    program = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8)"
+    variables = os.environ | {"MUJOCO_GL": "egl"}
+    return not subprocess.run([sys.executable, "-c", program], env=variables).returncode
+
+
+@pytest.mark.parametrize("command", ["eval", "replan", "render"])
+def test_a_simulation_that_diverges_is_told_in_one_line(
+    maze, tmp_path, monkeypatch, capfd, command
+):
+    monkeypatch.chdir(tmp_path)
+    mujoco.set_mju_user_warning(None)
+    simulate = WorldVectorEnv.simulate
+
+    def diverging(self, control):
+        if self.length.max() != 3:
+            return simulate(self, control)
+        sound = self.state[0].copy()  # that it diverges from in this step
+        self.qvel[0] = 1e20
+        diverged = simulate(self, control)
+        self.state[0] = sound
+        return diverged
+
+    words = [command, str(maze), "episodes=2"]
+    if command == "render":
+        words += ["size=64"]
+        monkeypatch.setattr("bench.commands.render.rendering.write_video", lambda *_: "video")
+        monkeypatch.setattr("bench.commands.render.film", lambda *_: [])
+        (maze / "render").mkdir()
+    elif command == "replan":
+        words += ["layout=v3-block1", "horizon=1"]
+    assert main(words) == 0, "as ever"
+    before = capfd.readouterr().err
+    if command == "render" and "no picture can be drawn" in before:
+        pytest.skip("no graphics")
+    assert "diverged" not in before
+    monkeypatch.setattr(WorldVectorEnv, "simulate", diverging)
+    assert main(words) == 0
+    lines = capfd.readouterr().err.strip().splitlines()
+    asked = {"eval": 4, "replan": 2, "render": 24}[command]  # in eval, sampled and specified
+    count = 2 if command == "eval" else 1
+    assert len(lines) == 1 and lines[0].startswith(
+        f"warning: the simulation of {count} of {asked} episodes diverged"
+    )
+    assert not list(tmp_path.iterdir()), "no log of MuJoCo"
 
 
 def diverge(self):

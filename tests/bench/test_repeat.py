@@ -52,6 +52,15 @@ def test_bad_sources_are_refused_in_one_line(tmp_path):
         take_from([f"from={record(tmp_path / 'r')}", "algo=td3"])
 
 
+def test_a_module_that_a_record_names_is_not_imported_unasked(tmp_path, monkeypatch):
+    config = {"names": {"algo": "sac", "task": "gym"}, "task": {"id": "harmless:my/Env-v0"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "harmless.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"needs harmless, .* only if you name it: plugins=\["):
+        take_from([f"from={tmp_path}"])
+
+
 def test_the_first_difference_is_named(tmp_path):
     frame = pd.DataFrame({"env_steps": [10, 20, 20], "return": [0.0, 1.0, 2.0]})
     for name, last in (("a", 2.0), ("b", 3.0)):

@@ -13,8 +13,8 @@ from bench.tasks import make_task
 from bench.testing import SPEC
 
 OTHERWISE = [
-    "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "latent-sac", "maxentdp", "pmoe",
-    "ppo", "qvpo", "sac",
+    "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "latent-sac", "maxentdp",
+    "pmoe", "ppo", "qvpo", "sac",
 ]  # fmt: skip
 PLAIN = ["ddiffpg", "qsm", "random", "td3"]
 

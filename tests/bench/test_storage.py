@@ -1,5 +1,8 @@
 """Files that are whole, unchanged, and run nothing."""
 
+import errno
+import io
+import os
 import re
 import threading
 from collections import OrderedDict, deque
@@ -13,7 +16,7 @@ import bench.storage
 from bench.finite import NotFinite, Scalars, check, non_finite, parameters
 from bench.policy import KEYS, load_stored
 from bench.records import Record
-from bench.storage import Checksums, Damaged, load_state, pack
+from bench.storage import Checksums, Damaged, load_state, pack, save_state
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
@@ -71,6 +74,28 @@ def test_a_file_that_names_code_runs_none(tmp_path, name):
     assert not marker.exists()
     torch.load(tmp_path / name, weights_only=False)
     assert marker.exists(), "the trap works"
+
+
+class Full(io.RawIOBase):
+    """A file on a disk that has room for some bytes."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def writable(self):
+        return True
+
+    def write(self, content):
+        self.room -= len(content)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(content)
+
+
+@pytest.mark.parametrize("room", [0, 600, 41_000])
+def test_a_full_disk_is_called_so_where_a_state_is_saved(room):
+    with pytest.raises(OSError, match="No space left on device"):
+        save_state({"weight": torch.zeros(100, 100)}, Full(room), "state")
 
 
 def test_policies_of_earlier_builds_load():

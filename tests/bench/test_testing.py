@@ -1,6 +1,7 @@
 """The public checks pass what is right and catch what is not."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,12 +55,16 @@ class Counter:
         return {"loss": float("nan") if self.defect == "loss" else 0.0}
 
     def state_dict(self):
+        if self.defect == "code":
+            return {"seen": self.seen, "runs": [Path.cwd]}
         return {} if self.defect == "forgets" else {"seen": self.seen}
 
     def load_state_dict(self, state):
         self.seen = state.get("seen", 0)
 
     def policy_state_dict(self):
+        if self.defect == "code in the policy":
+            return {"seen": self.seen, "where": Path()}
         return {"seen": 0 if self.defect == "half" else self.seen}
 
     def load_policy_state_dict(self, state):
@@ -76,6 +81,8 @@ class Counter:
         ("loss", "loss is nan"),
         ("forgets", "state_dict does not hold all of the policy"),
         ("half", "policy_state_dict does not hold"),
+        ("code", r"state_dict\['runs'\]\[0\] is a builtins.method"),
+        ("code in the policy", r"policy_state_dict\['where'\] is a pathlib"),
         ("disobeys", "two commands lead to the same actions"),
     ],
 )
