@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf.errors import OmegaConfBaseException
 
 import bench.tasks
 from bench.configuration import names
@@ -55,15 +56,20 @@ def check_modules(place: Path, config: dict[str, Any], plugins: list[str]) -> No
     """Check that a record's task needs no module but those that the user names.
 
     Raises:
-        UsageError: naming the modules.
+        UsageError: naming the modules, or the setting that there is none of now.
     """
     load_plugins(plugins)
     task = bench.tasks.discover().get(config["names"]["task"])
-    settings = settings_of(task, config.get("task", {})) if task else None
+    try:
+        settings = settings_of(task, config.get("task", {})) if task else None
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UsageError(f"from={place}: {str(error).splitlines()[0]}") from None
     unnamed = [name for name in getattr(settings, "modules", ()) if name not in plugins]
     if unnamed:
-        raise UsageError(f"from={place}: its task needs {', '.join(unnamed)}, which is imported only "
-                         f"if you name it: plugins=[{','.join([*plugins, *unnamed])}]")  # fmt: skip
+        raise UsageError(
+            f"from={place}: its task needs {', '.join(unnamed)}, which is imported only if you "
+            f"name it: plugins=[{','.join([*plugins, *unnamed])}]"
+        )
 
 
 def compared(first: Path, second: Path) -> str:

@@ -34,8 +34,10 @@ def record(place):
     return place
 
 
-def test_what_is_given_wins_and_no_plugin_is_imported_unasked(tmp_path):
+def test_what_is_given_wins_and_no_plugin_is_imported_unasked(tmp_path, monkeypatch):
     place = record(tmp_path / "r")
+    (tmp_path / "mine.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
     words, source = take_from([f"from={place}", "seed=2", "plugins=[mine]"])
     assert source == place
     assert sorted(words) == sorted([
