@@ -162,7 +162,8 @@ class Bench:
         if row.state not in states:
             row.wrong.append(f"status says {row.state!r}, expected {sorted(states)}")
         ended = self.done(run(results, 0, *words), report=report, **more)
-        row.again = "finishes it" if ended.status == 0 else f"{last(ended)} ({ended.status})"
+        done = " ".join(["finishes it", *(f"with {word}" for word in words)])
+        row.again = done if ended.status == 0 else f"{last(ended)} ({ended.status})"
         if ended.status:
             row.wrong.append(f"the command again: {ended.said}")
         page = results / "default" / "report" / "index.html"
@@ -348,7 +349,8 @@ def damaged(bench: Bench, moments: int) -> None:
         row = Row(f"{name}, {kind}", "a killed run, continued")
         if name == "run.json":  # the checkpoint knows all that it says
             bench.expect(row, ended, 0)
-            row.state, row.again = bench.state(results), "–"
+            row.says, row.again = "goes on from its checkpoint (0)", "–"
+            row.state = bench.state(results)
             bench.compare(results, row)
         else:
             bench.expect(row, ended, 2, name, "overwrite=true makes the run anew")
@@ -357,7 +359,6 @@ def damaged(bench: Bench, moments: int) -> None:
             states = {"damaged"} if name in ("episodes.parquet", "checksums.json") else {"killed"}
             states |= {"damaged"} if name == "progress.jsonl" else set()
             bench.judge(results, row, states, words=("overwrite=true",))
-            row.again = "with overwrite=true: anew"
     for name, kind in itertools.product(FILES, ("truncated", "a bit flipped")):
         results = bench.fresh(bench.folder / "damaged", bench.whole)
         place = results / PLACE / "seed=0"
@@ -408,7 +409,7 @@ def clock(bench: Bench, moments: int) -> None:
     row.says, row.again = "finishes (0)", "–"
     bench.compare(results, row)
     results = bench.fresh(results, bench.half)
-    row = Row("clock set back by a day", "between kill and continuing", "killed by us")
+    row = Row("clock set back by a day", "between kill and continuing", "–")
     bench.judge(results, row, {"killed"}, prepare=set_back)
     row = Row("clock set back by a day", "`report`")
     bench.expect(row, bench.done(["report", f"results={results}"], prepare=set_back), 0)
