@@ -2,18 +2,20 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
 from bench.analysis.metrics import METRICS
+from bench.configuration import resolve, understand
+from bench.sweeps import expanded, plain
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = ["index", "first_comparison", "runs_and_sweeps", "extending"]
 TINY = ["budget=smoke", "env_steps=2048", "num_envs=16", "eval.every=2048", "eval.episodes=4"]
-SMALL = {"ddiffpg": ["algo.exploration.warmup=1024"]}
 
 
 def commands(page):
@@ -24,22 +26,41 @@ def commands(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_work_in_their_order(page, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+def test_the_runs_of_a_page_are_understood(page, tmp_path, monkeypatch):
+    plugins(page, tmp_path, monkeypatch)
+    for words in commands(page):
+        settings = [word for word in words[1:] if "=" in word and not word.startswith("from=")]
+        if words[:1] == ["run"] and settings:
+            request = understand([plain(word) for word in settings])
+            for names in request.combinations():
+                assert [resolve(line) for line in expanded(request.overrides(*names))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_work_in_their_order(page, tmp_path, monkeypatch):
+    plugins(page, tmp_path, monkeypatch)
     (tmp_path / "results").mkdir()
     (tmp_path / "results/reference").symlink_to(ROOT / "results/reference")
-    for block in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", (DOCS / f"{page}.md").read_text(),
-                            re.DOTALL):  # fmt: skip
-        (tmp_path / f"{block[0]}.py").write_text(block[1])
-    if page == "runs_and_sweeps":  # repeats a run of the page before
-        main(["run", "algo=sac", "task=pointmaze-v3", *TINY])
     found = commands(page)
     assert found
+    if page == "runs_and_sweeps":  # repeats a run of the page before
+        found.insert(0, ["run", "algo=sac", "task=pointmaze-v3"])
     for words in found:
         if words[:1] == ["run"] and "--cfg" not in words and not words[1].startswith("from="):
             words += TINY
-        assert main(words) == 0, (words, capfd.readouterr().err)
+        done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=tmp_path,
+                              capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def plugins(page, folder, monkeypatch):
+    """Write the modules that a page shows into a folder that modules are imported from."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    text = (DOCS / f"{page}.md").read_text()
+    for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", text, re.DOTALL):
+        (folder / f"{name}.py").write_text(code)
 
 
 def test_every_metric_is_explained():

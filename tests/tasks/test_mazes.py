@@ -274,7 +274,7 @@ def test_final_obs_is_the_true_successor_and_infos_have_gymnasiums_form():
         assert abs(obs[0, 0]) < 1e-6 and infos["final_obs"][0][0] < -1.5
         seen.append({k for k in infos["final_info"] if not k.startswith("_")})
         assert infos["final_info"]["_success"].all()
-    assert seen[0] == {"success", "goal", "mode", "episode", "path"}
+    assert seen[0] == {"success", "goal", "mode", "episode", "path", "diverged"}
     assert seen[1] == {"success", "goal", "mode", "is_success"}
 
 
