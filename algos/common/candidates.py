@@ -1,12 +1,21 @@
-"""Several actions per state: draw them from a diffusion policy, judge them, keep one."""
+"""Several actions per state: draw them from a policy, judge them, keep one."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .critics import TwinCritic
-from .diffusion import DiffusionPolicy
+
+
+class Sampler(Protocol):
+    """A policy that draws actions."""
+
+    def sample(self, condition: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Draw one action per row of the condition, (B, C) to (B, A)."""
+        ...
 
 
 def candidate_values(critic: TwinCritic, norm_obs: Tensor, action: Tensor) -> Tensor:
@@ -16,7 +25,7 @@ def candidate_values(critic: TwinCritic, norm_obs: Tensor, action: Tensor) -> Te
 
 
 def candidates(
-    actor: DiffusionPolicy, norm_obs: Tensor, count: int, rng: torch.Generator | None = None
+    actor: Sampler, norm_obs: Tensor, count: int, rng: torch.Generator | None = None
 ) -> Tensor:
     """Draw K actions per state, (B, O) to (B, K, A)."""
     return actor.sample(norm_obs.repeat_interleave(count, dim=0), rng).unflatten(0, (-1, count))
@@ -24,7 +33,7 @@ def candidates(
 
 @torch.no_grad()
 def best_of(
-    actor: DiffusionPolicy,
+    actor: Sampler,
     critic: TwinCritic,
     norm_obs: Tensor,
     count: int,

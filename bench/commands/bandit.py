@@ -1,7 +1,7 @@
 """Train algorithms on one-step bandits with four peaks; show what each one keeps.
 
   python -m bench bandit [algo=all|NAME,...] [case=all|NAME,...] [critic=exact|learned] [out=DIR]
-                         [updates=1500] [seed=0] [algo.SETTING=VALUE ...]
+                         [updates=1500] [seed=0] [plugins=MODULE,...] [algo.SETTING=VALUE ...]
 
 Cases: equal (four peaks of height 1, a replay of uniform actions), lopsided (the same peaks, a
 replay that holds them 85/5/5/5) and unequal (heights 1, 0.9, 0.8, 0.7, uniform actions). A mode is
@@ -34,7 +34,7 @@ from bench.analysis.style import INK, new_figure
 from bench.api import Algorithm, Spec
 from bench.configuration import expand_algos, names, resolve, understand
 from bench.errors import UsageError
-from bench.registry import unknown
+from bench.registry import load_plugins, unknown
 from bench.rollout import Rollout
 from bench.settings import Settings
 from bench.tasks import make_task
@@ -56,9 +56,10 @@ def main(words: list[str]) -> int:
     defaults = {"algo": "all", "case": "all", "out": "results/bandit", "updates": "1500"}
     changes = [word for word in words if word.startswith("algo.")]
     words = [word for word in words if word not in changes]
-    plain, given = parse(words, defaults | {"seed": "0", "critic": "exact"})
+    plain, given = parse(words, defaults | {"seed": "0", "critic": "exact", "plugins": ""})
     if plain:
         raise UsageError(f"bandit takes key=value words, not {plain[0]!r}")
+    load_plugins(names(given["plugins"]))
     bench.algos.discover()
     chosen = expand_algos(names(given["algo"]))
     cases = list(CASES) if given["case"] == "all" else names(given["case"])

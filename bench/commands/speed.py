@@ -2,6 +2,7 @@
 
   python -m bench speed [algo=NAME,...] [task=pointmaze-v3] [size=suite|paper] [warmup=32000]
                         [num_envs=256] [threads=CORES] [torch_threads=1] [seconds=2]
+                        [plugins=MODULE,...]
 
 Environments are compared with their physics alone, one call of `mujoco.rollout` over the same
 model, batch and frame skip; with algo=... they are left out.
@@ -31,6 +32,7 @@ from bench.configuration import expand_algos, expand_tasks, names
 from bench.display import show
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
+from bench.registry import load_plugins
 from bench.rollout import Rollout
 from bench.settings import cores
 from bench.tasks.vector import WorldVectorEnv
@@ -49,12 +51,13 @@ def main(words: list[str]) -> int:
         return 0
     numbers = {"num_envs": 256, "threads": cores(), "torch_threads": 1, "seconds": 2,
                "warmup": 32_000}  # fmt: skip
-    defaults = {"algo": "", "task": TASKS[0], "size": SIZES[0]}
+    defaults = {"algo": "", "task": TASKS[0], "size": SIZES[0], "plugins": ""}
     plain, values = parse(words, defaults | {key: str(value) for key, value in numbers.items()})
     if plain:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
     number = {key: integer(key, values[key]) for key in numbers}
     algos, task, size = names(values["algo"]), values["task"], values["size"]
+    load_plugins(names(values["plugins"]))
     bench.tasks.discover()
     if expand_tasks([task], own_layout=False) != [task]:
         raise UsageError(f"task={task}: speed takes one task")
