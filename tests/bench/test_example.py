@@ -45,7 +45,7 @@ def test_it_passes_its_own_tests(place):
 def test_it_is_listed_run_and_read_again(place):
     assert NAME in python(place, "-m", "bench", "list", "algos")
     words = [f"algo={NAME}", "task=pointmaze-v2", "budget=smoke", "threads=1", "results=results"]
-    python(place, "-m", "bench", "run", *words, "preset=paper", "eval.episodes=4")
+    python(place, "-m", "bench", "run", *words, "preset=paper", "eval.episodes=4", "env_steps=1200")
     folder = place / "results" / "default" / "pointmaze-v2" / NAME / "seed=0"
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["algo"]["actor"]["max_noise"] == 80, "its own preset"
