@@ -19,6 +19,7 @@ Which policy classes find, keep and control several ways of solving a task.
   python -m bench eval RUN_DIR           fresh episodes of a trained policy
   python -m bench replan RUN_DIR         its policy before obstacles that it never saw
   python -m bench render RUN_DIR         a video and a picture of paths, one colour per mode
+  python -m bench export RUN_DIR         its episodes, or its replay, as a Minari dataset
   python -m bench speed [algo=A]         env steps/s and updates/s as shares of the machine's limit
   python -m bench bandit                 which of four equal peaks every algorithm keeps
 
@@ -30,7 +31,9 @@ Examples:
 Each command explains itself: python -m bench COMMAND --help
 """
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # no fault of ours
-COMMANDS = ("list", "run", "report", "status", "eval", "replan", "render", "speed", "bandit")
+COMMANDS = (
+    "list", "run", "report", "status", "eval", "replan", "render", "export", "speed", "bandit",
+)  # fmt: skip
 
 
 def main(words: list[str] | None = None) -> int:

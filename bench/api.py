@@ -6,7 +6,7 @@ M modes of a policy, O observation, A action, P position dimensions, S simulator
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -73,7 +73,7 @@ class Algorithm(Protocol):
     algorithm's business. Built as `Class(spec, config, device)`.
 
     What else an algorithm may offer is in the protocols below: `StoresPolicy`, `ActsAsSpecified`,
-    `HasValues`, `HasClusters`, `TakesLabels`.
+    `HasReplay`, `HasValues`, `HasClusters`, `TakesLabels`.
     """
 
     num_modes: int  # M, how many modes `act` can be commanded to follow now; 0 if it takes none
@@ -137,6 +137,24 @@ class ActsAsSpecified(Protocol):
 
         Draws are from torch's own generator, as those of `act(explore=False)`; nothing is changed.
         """
+        ...
+
+
+@runtime_checkable
+class HasReplay(Protocol):
+    """An algorithm whose memory of transitions can be read, and filled before it learns."""
+
+    def transitions(self) -> dict[str, Tensor]:
+        """Return what it remembers, from the oldest vector step on.
+
+        The fields of `Transition` but for truncated and success, each (T, N, ...), with the task's
+        own rewards; `ended` (T, N) bool, whether an episode ended; `whole`, 0-d bool, whether the
+        first vector step is the first ever seen.
+        """
+        ...
+
+    def begin_with(self, steps: Iterable[Transition]) -> None:
+        """Remember vector steps that it has not taken, as those of its own random exploration."""
         ...
 
 

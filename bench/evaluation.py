@@ -14,7 +14,7 @@ import torch
 from bench.api import ActsAsSpecified, Algorithm, Task
 from bench.finite import ACTION_BOUND, check
 from bench.found import MIN_COUNT, MIN_SHARE
-from bench.rollout import Episode, play_episodes
+from bench.rollout import Episode, Step, play_episodes
 from bench.seeding import EVALUATION, derive
 
 BATCH = 100  # episodes stepped together
@@ -68,6 +68,7 @@ def evaluate(
     threads: int,
     device: str,
     tick: Callable[[], None] = lambda: None,
+    watch: Callable[[Step, np.ndarray], None] = lambda step, active: None,
 ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """Play one episode per command; neither torch's generator nor the algorithm is changed.
 
@@ -80,6 +81,7 @@ def evaluate(
         threads: of the physics.
         device: of the algorithm.
         tick: called between env steps; may raise to stop.
+        watch: shown every step (see `play_episodes`).
 
     Returns:
         One row (numbers of the episode, and whether its simulation diverged) and one path,
@@ -112,7 +114,7 @@ def evaluate(
                 torch.manual_seed(wave_seed)
                 steps = 0
                 actor = Actor(algo, commands, device, bounded, protocol.specified)
-                played = play_episodes(env, actor, wave_seed, len(commands))
+                played = play_episodes(env, actor, wave_seed, len(commands), watch)
                 fixed = {"env_steps": env_steps, "protocol": protocol.name, "seed": wave_seed}
                 for slot, episode in enumerate(played):
                     numbers = {"episode": start + slot, "commanded": int(commands[slot])}

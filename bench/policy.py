@@ -135,6 +135,32 @@ def load_stored(run_dir: str | Path, device: str) -> dict[str, Any]:
     return stored
 
 
+def load_learner(run_dir: str | Path, plugins: Sequence[str] = ()) -> Algorithm:
+    """Return the algorithm of a run directory as its last checkpoint left it, memory included.
+
+    Raises:
+        UsageError: as `load_policy` does, or if there is no checkpoint that fits this build.
+    """
+    stored = load_stored(run_dir, "cpu")
+    entry = entry_of(stored, "algo", bench.algos.discover(), plugins, run_dir)
+    path = Path(run_dir) / "checkpoint.pt"
+    try:
+        content = Checksums(path.parent).content(path.name)
+    except FileNotFoundError:
+        raise UsageError(f"{run_dir}: no checkpoint.pt, which alone holds what was learned from"
+                         ) from None  # fmt: skip
+    config = settings_of(entry, stored["settings"])
+    algo: Algorithm = entry.factory(spec_of(stored["spec"]), config, "cpu")
+    try:
+        algo.load_state_dict(load_state(content, path, "cpu")["algo"])
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} does not fit this build ({type(error).__name__}: {text})"
+        ) from None
+    return algo
+
+
 def load_policy(run_dir: str | Path, device: str = "cpu", plugins: Sequence[str] = ()) -> Policy:
     """Return the policy of a run directory.
 

@@ -18,8 +18,9 @@ import torch
 
 import bench.algos
 import bench.tasks
-from bench.api import Algorithm, Spec, TakesLabels, Task, TaskEnv
+from bench.api import Algorithm, HasReplay, Spec, TakesLabels, Task, TaskEnv
 from bench.configuration import as_dict
+from bench.datasets import Trajectory, check_fits, read, transitions
 from bench.divergence import silence_mujoco
 from bench.errors import NotFinite, UsageError
 from bench.evaluation import evaluate, protocols, summarise
@@ -166,6 +167,7 @@ class Run:
             UsageError: if the checkpoint is damaged or does not fit, unless it is replaced.
         """
         replaces = not resume and self.record.has_data()
+        data = [] if resume else self.read_data()
         if replaces:
             self.check_replaceable()
         elif not resume:
@@ -184,9 +186,29 @@ class Run:
             self.write_facts()
         elif replaces:
             self.begin()
+        if data and not resume:
+            assert isinstance(self.algo, HasReplay)
+            self.algo.begin_with(transitions(data, self.task, self.spec.num_envs, self.device))
         start = self.facts["start"]
         self.loggers = Loggers(self.settings, self.record.path, start, self.env_steps)
         self.opened.callback(self.loggers.close)
+
+    def read_data(self) -> list[Trajectory]:
+        """Return the episodes that the replay begins with.
+
+        Raises:
+            UsageError: if they do not fit, or the algorithm has no replay.
+        """
+        name = self.settings.data
+        if name is None:
+            return []
+        algo = self.settings.names.algo
+        factory = bench.algos.registry[algo].factory
+        if not (isinstance(factory, type) and issubclass(factory, HasReplay)):
+            raise UsageError(f"data={name}: {algo} has no replay that it could begin with")
+        data = read(name)
+        check_fits(name, data, self.task, self.spec.num_envs)
+        return data
 
     def check_replaceable(self) -> None:
         """Check, now that the record is locked, that what was to be replaced still is.

@@ -80,6 +80,7 @@ class Settings:
     # for torch: networks this small gain a third from two and lose 4/5 on a busy machine
     logger: list[str] = field(default_factory=list)  # tensorboard, wandb
     plugins: list[str] = field(default_factory=list)  # modules to import first
+    data: str | None = None  # Minari dataset that the replay begins with
     overwrite: bool = False  # whether a run made with other settings is replaced
     algo: Any = MISSING
     task: Any = MISSING
@@ -127,8 +128,17 @@ def check(settings: Settings) -> None:
     for name in settings.logger:
         if name not in LOGGERS:
             raise UsageError(f"logger={name!r}: valid are {', '.join(LOGGERS)}")
+    if settings.data is not None:
+        check_there(settings.data)
     resolve_device(settings.device)
     check_writable(Path(settings.results))
+
+
+def check_there(data: str) -> None:
+    """Check that there is a dataset of this name (see `bench.datasets.read`)."""
+    from bench.datasets import find
+
+    find(data)
 
 
 def check_writable(folder: Path) -> None:

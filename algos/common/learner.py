@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -132,6 +133,18 @@ class Learner(nn.Module, ABC):
         self.novelty.observe(step.position)
         self.replay.add(step._replace(reward=step.reward * self.reward_scale), **extra)
         self.exploration.observe(step.terminated | step.truncated, self.rng)
+
+    def transitions(self) -> dict[str, Tensor]:
+        """Return the replay (see `bench.api.HasReplay`)."""
+        stored = self.replay.in_order()
+        whole = torch.tensor(self.replay.added <= self.replay.size)
+        return stored | {"reward": stored["reward"] / self.reward_scale, "whole": whole}
+
+    def begin_with(self, steps: Iterable[Transition]) -> None:
+        """Remember vector steps of others; they count as random exploration, and towards it."""
+        for step in steps:
+            self.observe(step)
+            self.exploration.random.fill_(True)
 
     def update(self) -> Scalars:
         """Learn `updates` times, once the warm-up is over."""

@@ -142,6 +142,14 @@ class Replay(nn.Module):
         discount = gamma ** taken.float() * ~take(self.fields["terminated"], last)
         return (powers * reward * counted).sum(0), take(self.fields["next_obs"], last), discount
 
+    def in_order(self) -> dict[str, Tensor]:
+        """Return all fields as (T, N, ...), from the oldest vector step on."""
+        first = max(self.added - self.size, 0) % self.size
+        return {
+            key: value[: len(self)].roll(-first, 0).unflatten(0, (-1, self.spec.num_envs))
+            for key, value in self.fields.items()
+        }
+
     def get_extra_state(self) -> dict[str, object]:
         """Return the filled part of the memory, for `state_dict`."""
         return {
