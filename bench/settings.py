@@ -20,6 +20,7 @@ NEUTRAL = (  # settings that change nothing else that is recorded; a run may con
     "logger",
     "plugins",
     "overwrite",
+    "objective",
     "device",
     "threads",
     "checkpoint",
@@ -80,6 +81,7 @@ class Settings:
     # for torch: networks this small gain a third from two and lose 4/5 on a busy machine
     logger: list[str] = field(default_factory=list)  # tensorboard, wandb
     plugins: list[str] = field(default_factory=list)  # modules to import first
+    objective: str | None = None  # what a search (hydra/sweeper=optuna) makes large
     data: str | None = None  # Minari dataset that the replay begins with
     overwrite: bool = False  # whether a run made with other settings is replaced
     algo: Any = MISSING

@@ -1,4 +1,4 @@
-"""Train, evaluate, record and report.
+r"""Train, evaluate, record and report.
 
   python -m bench run algo=NAME task=NAME [seed=0,1,2] [key=value ...]
 
@@ -8,6 +8,8 @@ experiment that is named by them; several run side by side. What is done is skip
 interrupted or killed continues from its last checkpoint, what was made with other settings or is
 damaged is refused. With overwrite=true that is made anew, and nothing else: what is done with the
 same settings stays done (to repeat it, remove its folder), what was interrupted continues.
+With hydra/sweeper=optuna (pip install multimodal-rl-bench[search]) settings are searched for by
+objective=[PROTOCOL.]METRIC, each trial a run of its own; the same command goes the same way again.
 With from=RUN_DIR and no algo or task, that run is repeated by the settings in its record, in the
 experiment EXPERIMENT-again, and compared; settings that are given change it.
 All settings: python -m bench run algo=NAME task=NAME --cfg job
@@ -15,11 +17,14 @@ All settings: python -m bench run algo=NAME task=NAME --cfg job
   python -m bench run algo=ddiffpg task=pointmaze-v3
   python -m bench run algo=all task=pointmaze seed=0,1,2 experiment=mazes
   python -m bench run algo=sac task=pointmaze-v1 algo.n_step=1,3,10
+  python -m bench run algo=sac task=pointmaze-v1 hydra/sweeper=optuna hydra.sweeper.n_trials=20 \
+    'algo.tau=interval(0.001,0.1)' objective=solved_modes
   python -m bench run algo=ddiffpg task=antmaze-v1 budget=paper preset=paper device=cuda
 """
 
 from __future__ import annotations
 
+import glob
 import multiprocessing
 import os
 import pickle
@@ -42,8 +47,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from bench import search
 from bench.commands.worker import STOP_FILE
-from bench.configuration import CONF, resolve, understand
+from bench.configuration import CONF, Request, resolve, understand
 from bench.display import Bar, Overview, show
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
@@ -82,6 +88,8 @@ def main(words: list[str]) -> int:
         resolve(first)
         rest = [w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")]
         return hydra_run([*first[:3], *rest, *shown])
+    if search.sweeper_of(words):
+        return find_best(request, flags)
     request = replace(request, words=placed(request.words))
     runs = [resolve(line) for names in request.combinations()
             for line in expanded(request.overrides(*names))]  # fmt: skip
@@ -141,8 +149,10 @@ def say(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def job(config: DictConfig) -> None:
+def job(config: DictConfig) -> float | None:
     """Do one run of a sweep in a process of its own, whose end, whatever it is, is its own.
+
+    Returns the objective of a search, None where there is none or the run has not reached its end.
 
     A run that is killed, by the system where memory runs out for instance, then takes no other with
     it. When the sweep that this process works for is gone, the run is asked to save and end.
@@ -169,6 +179,7 @@ def job(config: DictConfig) -> None:
         results = str(Path(home) / config.results)
         place = place_of(results, config.experiment, names.task, names.algo, config.seed)
         note_killed(place, signal.Signals(-process.returncode).name)
+    return search.objective(config) if config.objective and process.returncode == 0 else None
 
 
 def note_killed(place: Path, by: str) -> None:
@@ -225,6 +236,37 @@ def sweep(request: Any, runs: list[Settings], flags: list[str]) -> int:
     for line in failed:
         say(line)
     return max(report(runs), 1 if failed or status else 0)
+
+
+def find_best(request: Request, flags: list[str]) -> int:
+    """Search for settings by one of Hydra's sweepers; report all trials and say which is best.
+
+    Raises:
+        UsageError: on bad input, before anything is written.
+    """
+    request = replace(request, words=search.trial_words(request))
+    names = next(iter(request.combinations()))
+    settings = resolve(search.first_trial(request.overrides(*names)))
+    search.check_objective(settings)
+    home = Path(settings.results)
+    name = search.base(request.words).split(",")[0]
+    os.environ["BENCH_SIDE_BY_SIDE"] = str(cores())
+    with stoppable() as stop_file:
+        words = [f"hydra.sweep.dir='{launcher_folder(request, settings, stop_file)}'"]
+        status = hydra_run([*request.overrides(*names), *words, *flags, "-m"])
+        if stop_file.exists():
+            say("interrupted; the same command continues the search")
+            return 130
+        chosen = stop_file.parent / search.CHOSEN
+        if not status and chosen.exists():
+            found = home / f"{name}-search.yaml"
+            found.write_bytes(chosen.read_bytes())
+            say(f"best {settings.objective}: {search.best(found)} ({found})")
+    trials = [path for path in home.glob(f"{glob.escape(name)},*") if path.is_dir()]
+    if not trials:
+        say("the search made no run")
+        return 1
+    return max(status, report([replace(settings, experiment=path.name) for path in trials]))
 
 
 def wait_for(places: list[Path]) -> None:
