@@ -178,11 +178,15 @@ def read_runs(results: str | Path) -> list[RunRecord]:
     for one in tried:
         if isinstance(one, str):
             warnings.warn(one, stacklevel=2)
-    return without_copies([one for one in tried if isinstance(one, RunRecord)])
+    return without_copies([one for one in tried if isinstance(one, RunRecord)], Path(results))
 
 
-def without_copies(runs: list[RunRecord]) -> list[RunRecord]:
-    """Return runs, of several with the same names and seed the one that lies where they say."""
+def without_copies(runs: list[RunRecord], results: Path) -> list[RunRecord]:
+    """Return runs, of those with the same names and settings the one that lies where they say.
+
+    Others of the same names, as in results that were merged from several machines, are of an
+    experiment that is named by where it lies.
+    """
 
     def names(run: RunRecord) -> tuple[str, ...]:
         facts = run.facts
@@ -193,12 +197,18 @@ def without_copies(runs: list[RunRecord]) -> list[RunRecord]:
         return parts[-4:] != names(run), len(parts), str(run.path)
 
     kept: dict[tuple[str, ...], RunRecord] = {}
+    found = []
     for run in sorted(runs, key=rank):
         first = kept.setdefault(names(run), run)
-        if first is not run:
+        if first is not run and first.settings != run.settings:
+            run.facts["experiment"] = str(run.path.relative_to(results).parents[2])
+            first = kept.setdefault(names(run), run)
+        if first is run:
+            found.append(run)
+        else:
             text = f"skipped {run.path}: its names and seed are those of {first.path}"
             warnings.warn(text, stacklevel=3)
-    return [run for run in runs if kept[names(run)] is run]
+    return sorted(found, key=lambda run: run.path)
 
 
 def read_run(place: Path) -> RunRecord:

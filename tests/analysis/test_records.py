@@ -21,7 +21,7 @@ from bench.analysis import (
     survival,
     tables,
 )
-from bench.analysis.load import load_results, read_runs, refusals
+from bench.analysis.load import final_scores, load_results, read_runs, refusals
 from bench.analysis.variants import tell_apart
 from bench.records import Record
 from bench.storage import CHECKSUMS, Checksums
@@ -388,3 +388,18 @@ def test_a_copied_run_counts_once(tmp_path):
     with pytest.warns(UserWarning, match="skipped .*its names and seed are those of") as warned:
         runs = read_runs(tmp_path)
     assert [run.path for run in runs] == [own] and len(warned) == 2
+
+
+def test_merged_results_of_two_machines_are_not_copies_where_settings_differ(tmp_path):
+    for machine, steps in (("a", 3), ("b", 10)):
+        place = make_run(tmp_path / machine)
+        Record(place).write_config({"algo": {"n_step": steps}})
+    runs = read_runs(tmp_path)
+    assert [run.facts["experiment"] for run in runs] == ["exp", "b/exp"]
+    scores = final_scores(load_results(tmp_path))
+    assert len(scores) == 2 * scores["protocol"].nunique(), "none is taken for the other"
+    apart, notes = tell_apart(runs)
+    assert {run.facts["algo"] for run in apart} == {
+        "alpha · n_step=3",
+        "alpha · n_step=10",
+    } and notes
