@@ -223,6 +223,28 @@ def resolve(overrides: list[str]) -> Settings:
     return settings
 
 
+def check_launcher(overrides: list[str]) -> None:
+    """Check what the overrides of one run say of Hydra itself: of its launcher and sweeper.
+
+    Raises:
+        UsageError: one line on what is wrong with which key.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF.absolute())):
+        try:
+            compose("config", overrides, return_hydra_config=True)
+        except HydraException as error:
+            text = str(error.__cause__ or error)
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            asked = re.search(r"Could not find '(hydra/\w+)/(.*)'", text)
+            if asked:
+                listed = re.search(r"Available options in '.*':\n((?:\t.*\n?)*)", text)
+                valid = ", ".join(listed[1].split()) if listed else "none"
+                raise UsageError(f"{asked[1]}={asked[2]}: valid are {valid}") from None
+            key = re.search(r"full_key: (\S+)", text)
+            raise UsageError(f"{key[1]}: {lines[0]}" if key else lines[0]) from None
+
+
 def as_object(config: Any) -> Settings:
     """Return a composed configuration as dataclasses, their own checks made."""
     settings = OmegaConf.to_object(config)

@@ -49,7 +49,7 @@ from rich.console import Console
 
 from bench import search
 from bench.commands.worker import STOP_FILE
-from bench.configuration import CONF, Request, resolve, understand
+from bench.configuration import CONF, Request, check_launcher, resolve, understand
 from bench.display import Bar, Overview, show
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
@@ -94,6 +94,8 @@ def main(words: list[str]) -> int:
     runs = [resolve(line) for names in request.combinations()
             for line in expanded(request.overrides(*names))]  # fmt: skip
     check_places(runs)
+    if any(word.lstrip("+").startswith("hydra") for word in request.words):
+        check_launcher(expanded(request.overrides(*next(iter(request.combinations()))))[0])
     states = [state_of(settings) for settings in runs]
     for settings, state in zip(runs, states, strict=True):
         if state == "done":
@@ -246,7 +248,9 @@ def find_best(request: Request, flags: list[str]) -> int:
     """
     request = replace(request, words=search.trial_words(request))
     names = next(iter(request.combinations()))
-    settings = resolve(search.first_trial(request.overrides(*names)))
+    trial = search.first_trial(request.overrides(*names))
+    settings = resolve(trial)
+    check_launcher(trial)
     search.check_objective(settings)
     home = Path(settings.results)
     name = search.base(request.words).split(",")[0]

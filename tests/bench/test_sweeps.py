@@ -67,3 +67,29 @@ def test_runs_that_would_share_a_place_are_refused(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "several runs would share it" in error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word, line", [
+    ("hydra/launcher=nothing", "hydra/launcher=nothing: valid are basic, joblib"),
+    ("hydra/sweeper=nothing", "hydra/sweeper=nothing: valid are basic"),
+    ("hydra.launcher.no_such=2", "hydra.launcher.no_such: Key 'no_such' not in"),
+    ("hydra.launcher.n_jobs=two", "hydra.launcher.n_jobs: Value 'two' of type 'str'"),
+    ("+hydra.launcher.n_jobs=2", "An item is already at 'hydra.launcher.n_jobs'"),
+])  # fmt: skip
+def test_what_hydra_refuses_is_one_line_before_anything_runs(word, line, tmp_path, capsys):
+    more = ["num_envs=8,16", "objective=return"] if "sweeper" in word else ["seed=0,1"]
+    assert main(["run", *TINY[:2], *TINY[3:], *more, word, f"results={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert line in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_working_directory_is_left_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(
+        [sys.executable, "-m", "bench", "run", *TINY, "seed=0,1", "results=records",
+         "hydra.job.chdir=true"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+    assert len(list(tmp_path.glob("records/default/*/random/*/run.json"))) == 2
