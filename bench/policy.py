@@ -49,19 +49,24 @@ class Policy:
     """Acts as training left it: `act(obs)` freely, `act(obs, mode=k)` commanded.
 
     Attributes:
+        obs_dim: O, size of an observation.
         num_modes: how many modes can be commanded; 0 if it takes no commands.
     """
 
-    def __init__(self, algo: Algorithm, device: str) -> None:
-        self.algo, self.device = algo, device
+    def __init__(self, algo: Algorithm, device: str, obs_dim: int) -> None:
+        self.algo, self.device, self.obs_dim = algo, device, obs_dim
         self.num_modes = algo.num_modes
 
     def act(self, obs: Array, mode: int | None = None) -> Array:
         """Return actions (N, A) in [-1, 1] for observations (N, O), of the same kind.
 
         Raises:
-            ValueError: if a mode is commanded that the policy does not have.
+            ValueError: if observations have another shape, one of shape (O,) included, or a mode
+                is commanded that the policy does not have.
         """
+        if obs.ndim != 2 or obs.shape[1] != self.obs_dim:
+            shape = tuple(obs.shape)
+            raise ValueError(f"observations have shape {shape}; valid is (N, {self.obs_dim})")
         if mode is not None and not 0 <= mode < self.num_modes:
             valid = f"0 to {self.num_modes - 1}" if self.num_modes else "none, it takes no commands"
             raise ValueError(f"mode={mode}: valid modes of this policy are {valid}")
@@ -176,10 +181,11 @@ def load_policy(run_dir: str | Path, device: str = "cpu", plugins: Sequence[str]
     stored = load_stored(run_dir, device)
     entry = entry_of(stored, "algo", bench.algos.discover(), plugins, run_dir)
     config = settings_of(entry, stored["settings"])
-    algo: Algorithm = entry.factory(spec_of(stored["spec"]), config, device)
+    spec = spec_of(stored["spec"])
+    algo: Algorithm = entry.factory(spec, config, device)
     if isinstance(algo, StoresPolicy):
         state = {FORMER.get(key, key): value for key, value in stored["state"].items()}
         algo.load_policy_state_dict(state)
     else:
         algo.load_state_dict(stored["state"])
-    return Policy(algo, device)
+    return Policy(algo, device, spec.obs_dim)

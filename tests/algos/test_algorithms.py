@@ -12,6 +12,7 @@ from bench import testing
 from bench.algos.common.novelty import NovelD
 from bench.api import Spec, Transition
 from bench.configuration import resolve, understand
+from bench.policy import Policy
 
 bench.algos.discover()
 LEARNERS = sorted(n for n, e in bench.algos.registry.items() if e.info["data"] != "none")
@@ -238,3 +239,13 @@ def believe(algo, value):
         algo.step = lambda rows: targets.append(rows["return"]) or {}
 
     return collect
+
+
+@pytest.mark.parametrize("name", sorted(bench.algos.discover()))
+def test_a_policy_refuses_one_observation_for_a_batch(name):
+    entry = bench.algos.registry[name]
+    policy = Policy(entry.factory(testing.SPEC, entry.config(), "cpu"), "cpu", testing.SPEC.obs_dim)
+    for shape in ((4,), (1, 3), (2, 1, 4)):
+        with pytest.raises(ValueError, match=r"observations have shape \(.*\); valid is \(N, 4\)"):
+            policy.act(torch.zeros(shape))
+    assert policy.act(torch.zeros(3, 4)).shape == (3, 2)
