@@ -3,7 +3,7 @@
   python -m docs.compact_records [results=results/reference]
 
 Of every run: paths of the last evaluation alone, and of mazes alone (no other figure draws them);
-weights of its policy in half precision. Of every experiment,
+weights of its policy in half precision; the folder of results by its name alone. Of every experiment,
 task and algorithm: the policy of the first seed. Checkpoints and reports go: a run is repeated, a
 report written, by the commands that results/README.md names. A second call changes nothing.
 """
@@ -59,6 +59,9 @@ def size(root: Path) -> int:
 def compact(run: Path, with_policy: bool = True) -> None:
     """Compact one run directory; its checksums are those of what is left."""
     record = Record(run)
+    config = record.read_config()
+    if Path(config.get("results", "")).is_absolute():  # where it lay on somebody's machine
+        record.write_config(config | {"results": "results"})
     dropped = ["checkpoint.pt"] if with_policy else ["checkpoint.pt", "policy.pt"]
     if there := [name for name in dropped if (run / name).exists()]:
         record.remove(*there)
