@@ -3,9 +3,10 @@
   python -m docs.compact_records [results=results/reference]
 
 Of every run: paths of the last evaluation alone, and of mazes alone (no other figure draws them);
-weights of its policy in half precision; the folder of results by its name alone. Of every experiment,
-task and algorithm: the policy of the first seed. Checkpoints and reports go: a run is repeated, a
-report written, by the commands that results/README.md names. A second call changes nothing.
+weights of its policy in half precision; the folder of results by its name alone. Of every
+experiment, task and algorithm: the policy of the first seed. Checkpoints and reports go: a run is
+repeated, a report written, by the commands that results/README.md names. A second call changes
+nothing.
 """
 
 from __future__ import annotations
