@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -50,11 +51,17 @@ class Claim:
     most: bool = False
 
 
+@cache
+def last(folder: str) -> pd.DataFrame:
+    """Return the final scores of a folder's finished runs."""
+    return final_scores(table(done(folder)))
+
+
 def scores(folder: str, algo: str, protocol: str, metric: str, tasks: Sequence[str]) -> Values:
     """Return how to get, of each seed, the lowest final score over some tasks."""
 
     def values() -> np.ndarray:
-        frame = final_scores(table(done(folder)))
+        frame = last(folder)
         own = frame[(frame["algo"] == algo) & (frame["protocol"] == protocol)]
         of_tasks = own[own["task"].isin(tasks)].pivot(index="seed", columns="task", values=metric)
         missing = set(tasks) - set(of_tasks.columns)
