@@ -180,13 +180,13 @@ class Run:
                 if not self.settings.overwrite:
                     raise UsageError(f"{error}; overwrite=true makes the run anew") from None
                 self.build()  # what was loaded so far goes
-                replaces, resume = True, False
+                replaces, resume, data = True, False, self.read_data()
         if resume:
             self.begun = True
             self.write_facts()
         elif replaces:
             self.begin()
-        if data and not resume:
+        if data:
             assert isinstance(self.algo, HasReplay)
             self.algo.begin_with(transitions(data, self.task, self.spec.num_envs, self.device))
         start = self.facts["start"]
