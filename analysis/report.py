@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from bench import divergence
 from bench.analysis import catalogue, comparison, stats, survival, tables
 from bench.analysis.load import (
     LAST,
@@ -68,6 +69,7 @@ def write(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
+    notes += diverged(runs)
     page: dict[str, Any] = {
         "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "null",
         "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": ({}, []),
@@ -155,6 +157,14 @@ def unfinished(run: RunRecord) -> str:
     if target := run.facts.get("target_env_steps"):
         state += f" of {target:,}"
     return f"{state} env steps{why}: its curves are shown, it is in no table"
+
+
+def diverged(runs: list[RunRecord]) -> list[str]:
+    """Return what is said of evaluations whose simulation diverged: a line, or none."""
+    frames = [run.episodes for run in runs if "diverged" in run.episodes]
+    of = sum(map(len, frames))
+    count = sum(int(frame["diverged"].eq(True).sum()) for frame in frames)
+    return [divergence.text(count, of, "evaluation episodes")] if count else []
 
 
 def command(

@@ -16,9 +16,18 @@ def silence_mujoco() -> None:
 def tell(diverged: Iterable[bool]) -> None:
     """Say in one line how many of some episodes ended because their simulation diverged, if any."""
     each = list(diverged)
-    if any(each):
-        print(
-            f"warning: the simulation of {sum(each)} of {len(each)} episodes diverged; they end "
-            "where it last was sound, and count as failures",
-            file=sys.stderr,
-        )
+    tell_count(sum(each), len(each))
+
+
+def tell_count(count: int, of: int, kind: str = "episodes") -> None:
+    """Say the same of counted episodes."""
+    if count:
+        print(f"warning: {text(count, of, kind)}", file=sys.stderr)
+
+
+def text(count: int, of: int, kind: str = "episodes") -> str:
+    """Return what is said of episodes whose simulation diverged."""
+    return (
+        f"the simulation of {count:,} of {of:,} {kind} diverged; they end where it last was sound, "
+        "and count as failures"
+    )

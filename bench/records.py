@@ -38,6 +38,7 @@ COLUMNS = [
     "goal",
     "mode",
     "mode_name",
+    "diverged",  # unknown of episodes that an earlier build has played
 ]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is eight times as fast
 TAIL = 16_384  # bytes, more than a line of progress has
@@ -263,6 +264,11 @@ class EpisodeLog:
             for path in paths
         )
         self.write()
+
+    def counts(self) -> dict[str, int]:
+        """Return how many episodes there are, and of how many the simulation diverged."""
+        diverged = sum(row.get("diverged") is True for row in self.rows)
+        return {"episodes": len(self.rows), "diverged": diverged}
 
     def write(self) -> None:
         """Replace episodes.parquet and paths.npz."""

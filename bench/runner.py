@@ -396,6 +396,7 @@ class Run:
         if headed:
             self.record.add_arrays("headings.npz", self.env_steps, headed)
         self.seconds["eval"] += time.perf_counter() - start
+        self.facts["evaluated"] = self.episodes.counts()
         self.write_facts()
         self.saving = False
 
@@ -489,6 +490,7 @@ class Run:
                 f"{path} does not fit this build ({type(error).__name__}: {text})"
             ) from None
         self.episodes.restore(episodes)
+        self.facts["evaluated"] = self.episodes.counts()
         self.record.restore_progress(progress)
         for name, value in numbers.items():
             setattr(self, name, value)

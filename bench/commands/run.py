@@ -51,6 +51,7 @@ from bench import search
 from bench.commands.worker import STOP_FILE
 from bench.configuration import CONF, Request, check_launcher, resolve, understand
 from bench.display import Bar, Overview, show
+from bench.divergence import tell_count
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
 from bench.provenance import now
@@ -140,6 +141,7 @@ def single(settings: Settings, state: str, source: Path | None) -> int:
         recorded = f"; see {where / 'run.json'}" if run and run.recorded else ""
         say(f"failed: {described(error)}{recorded}")
         return 1
+    tell_diverged([where])
     status = report([settings])
     if source is not None:
         say(compared(source, where))
@@ -237,7 +239,18 @@ def sweep(request: Any, runs: list[Settings], flags: list[str]) -> int:
     failed = [line for place in places if (line := failure(place))]
     for line in failed:
         say(line)
+    tell_diverged(places)
     return max(report(runs), 1 if failed or status else 0)
+
+
+def tell_diverged(places: list[Path]) -> None:
+    """Say in one line in how many of some runs' evaluation episodes the simulation diverged."""
+    counts = []
+    for place in places:
+        with suppress(UsageError, OSError):  # said of it before
+            counts.append(Record(place).read().get("evaluated", {}))
+    count, of = (sum(one.get(key, 0) for one in counts) for key in ("diverged", "episodes"))
+    tell_count(count, of, "evaluation episodes")
 
 
 def find_best(request: Request, flags: list[str]) -> int:

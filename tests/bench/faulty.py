@@ -22,7 +22,7 @@ HORIZON = 20
 
 @dataclass
 class LineConfig:
-    fault: str = ""  # reward | huge-reward | observation | endless
+    fault: str = ""  # reward | huge-reward | observation | endless | diverged: in evaluations
     at: int = 15  # steps of a training environment before it goes wrong
 
 
@@ -50,7 +50,8 @@ class LineEnv(VectorEnv, TaskEnv):
 
     def __init__(self, task, num_envs, seed, training):
         self.task, self.num_envs, self.training = task, num_envs, training
-        self.fault = task.config.fault if training or task.config.fault == "endless" else ""
+        playing = ("endless", "diverged")
+        self.fault = task.config.fault if training or task.config.fault in playing else ""
         self.single_observation_space = Box(-np.inf, np.inf, (2,), np.float32)
         self.single_action_space = Box(-1, 1, (1,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -103,7 +104,10 @@ class LineEnv(VectorEnv, TaskEnv):
         for i in np.flatnonzero(done):
             paths[i] = np.array(self.paths[i], np.float32)
             mode[i] = self.task.label(paths[i])
-        final = {"success": success, "goal": mode, "mode": mode, "path": paths}
+        diverged = done & (self.fault == "diverged" and not self.training)
+        diverged[1:] = False
+        final = {"success": success & ~diverged, "goal": mode, "mode": mode, "path": paths,
+                 "diverged": diverged}  # fmt: skip
         masks = {f"_{key}": done for key in (*final, "episode")}
         episode = {"r": reward.copy(), "l": self.length.copy(), "_r": done, "_l": done}
         infos = {"final_obs": obs, "_final_obs": done, "_final_info": done,

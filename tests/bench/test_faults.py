@@ -608,6 +608,28 @@ def test_a_policy_that_is_not_finite_ends_an_evaluation_in_one_line(whole, tmp_p
     )
 
 
+@pytest.mark.report
+def test_simulations_that_diverge_in_evaluations_are_counted_and_told_once(tmp_path, capsys):
+    assert run(tmp_path, "task.fault=diverged") == 0
+    count = facts(tmp_path)["evaluated"]["diverged"]
+    assert facts(tmp_path)["evaluated"]["episodes"] == len(episodes(tmp_path)) == 16
+    assert count == episodes(tmp_path)["diverged"].sum() == 2, "one of each evaluation"
+    said = "the simulation of 2 of 16 evaluation episodes diverged"
+    assert capsys.readouterr().err.count(said) == 1
+    assert (tmp_path / "default/report/index.html").read_text().count(said) == 1
+
+
+def test_episodes_of_an_earlier_build_are_not_said_to_be_sound(half, whole, tmp_path):
+    results = copied(half, tmp_path)
+    place = results / PLACE
+    (place / CHECKSUMS).unlink()
+    episodes(results).drop(columns="diverged").to_parquet(place / "episodes.parquet")
+    assert run(results) == 0
+    assert episodes(results)["diverged"].tolist() == [None] * 8 + [False] * 8
+    assert facts(results)["evaluated"] == {"episodes": 16, "diverged": 0}
+    assert facts(whole)["evaluated"] == {"episodes": 16, "diverged": 0}
+
+
 @pytest.fixture(scope="module")
 def maze(tmp_path_factory):
     """A run on a maze, whose physics can diverge."""
