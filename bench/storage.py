@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,6 +33,7 @@ DATA = (  # of a run; what else its folder holds says what they are
 ATTEMPTS, PAUSE = 10, 0.05  # reads of a file that a live run may be replacing; s between them
 CHECKSUMS = "checksums.json"
 ABSENT = "absent"  # stands for the checksum of a file that is not there yet
+FORM = re.compile(r"[0-9]+:[0-9a-f]{64}")  # of a checksum
 GROWING = "progress.jsonl"  # the one file that is appended to: its checksum is that of its start
 
 
@@ -99,7 +101,7 @@ class Checksums:
             return {}
         except ValueError:
             raise Damaged(f"{path} is damaged") from None
-        if not isinstance(content, dict):
+        if not (isinstance(content, dict) and all(map(well_formed, content.values()))):
             raise Damaged(f"{path} is damaged")
         return content
 
@@ -191,8 +193,15 @@ class Checksums:
         """Return what is to be said of a file that is not what was written."""
         path = self.folder / name
         if not path.exists():
-            return Damaged(f"{path} is missing")
+            return Damaged(f"{path} is missing, which {CHECKSUMS} lists")
         return Damaged(f"{path} is damaged: its checksum is not the one of {CHECKSUMS}")
+
+
+def well_formed(values: Any) -> bool:
+    """Return whether this is a list of checksums, as `checksum` returns them."""
+    return isinstance(values, list) and all(
+        isinstance(value, str) and (value == ABSENT or FORM.fullmatch(value)) for value in values
+    )
 
 
 def matches(file: BinaryIO, name: str, values: list[str] | None) -> bool:

@@ -229,8 +229,8 @@ def last(ended: Ended) -> str:
 
 
 def shown(line: str) -> str:
-    """Return a line without places on this machine."""
-    return re.sub(r"(?<![\w.])/\S*/", "…/", line)
+    """Return a line without places on this machine, or lines in the source."""
+    return re.sub(r" \(\w+\.py:\d+\)", "", re.sub(r"(?<![\w.])/\S*/", "…/", line))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -340,15 +340,16 @@ def full(bench: Bench, moments: int) -> None:
 
 def damaged(bench: Bench, moments: int) -> None:
     """Shorten every file of a record, or flip one of its bits, at random places."""
-    for name, kind in itertools.product(FILES, ("truncated", "a bit flipped")):
+    kinds = list(itertools.product(FILES, ("truncated", "a bit flipped")))
+    for name, kind in kinds:
         results = bench.fresh(bench.folder / "damaged", bench.half)
         place = results / PLACE / "seed=0"
         damage(place / name, kind, bench.rng)
         kept = digests(place)
         ended = bench.done(run(results))
         row = Row(f"{name}, {kind}", "a killed run, continued")
-        if name == "run.json":  # the checkpoint knows all that it says
-            bench.expect(row, ended, 0)
+        if name == "run.json" or (name == "checksums.json" and ended.status == 0):
+            bench.expect(row, ended, 0)  # the checkpoint knows all that run.json says
             row.says, row.again = "goes on from its checkpoint (0)", "–"
             row.state = bench.state(results)
             bench.compare(results, row)
@@ -358,43 +359,62 @@ def damaged(bench: Bench, moments: int) -> None:
                 row.wrong.append("the refused run has been changed")
             states = {"damaged"} if name in ("episodes.parquet", "checksums.json") else {"killed"}
             states |= {"damaged"} if name == "progress.jsonl" else set()
+            states |= {"killed"} if name == "checksums.json" else set()
             bench.judge(results, row, states, words=("overwrite=true",))
-    for name, kind in itertools.product(FILES, ("truncated", "a bit flipped")):
-        results = bench.fresh(bench.folder / "damaged", bench.whole)
-        place = results / PLACE / "seed=0"
+    for name, kind in kinds:
+        for command in ("run", "eval"):
+            finished(bench, name, kind, command)
+    reported(bench, kinds)
+
+
+def finished(bench: Bench, name: str, kind: str, command: str) -> None:
+    """Damage a file of a finished run, and give a command that may read it."""
+    results = bench.fresh(bench.folder / "damaged", bench.whole)
+    place = results / PLACE / "seed=0"
+    damage(place / name, kind, bench.rng)
+    kept = digests(place)
+    ended = bench.done(run(results) if command == "run" else ["eval", str(place), "episodes=2"])
+    row = Row(f"{name}, {kind}", f"a finished run, `{command}`", again="–", record="unchanged")
+    reads = {"run": set(FILES) - {"checkpoint.pt"}, "eval": {"policy.pt", "checksums.json"}}
+    if (command, name) == ("run", "run.json"):
+        bench.expect(row, ended, 0)
+        row.says, row.state = "goes on from its checkpoint (0)", bench.state(results)
+        bench.compare(results, row)
+        return
+    if name in reads[command] and not (name == "checksums.json" and ended.status == 0):
+        bench.expect(row, ended, 2, name)
+    else:  # of the list of checksums a line may have changed that is of another file
+        bench.expect(row, ended, 0)
+        row.says = "does not read it (0)"
+    row.state = bench.state(results)
+    row.wrong += ["the record has been changed"] * (digests(place) != kept)
+    bench.beside(results, row)
+    bench.add(row)
+
+
+def reported(bench: Bench, kinds: list[tuple[str, str]]) -> None:
+    """Damage finished runs, each in a file of its own, and write one report of all of them."""
+    results = bench.fresh(bench.folder / "damaged")
+    places, kept = [], []
+    for number, (name, kind) in enumerate(kinds):
+        place = results / f"copy{number}" / PLACE.relative_to("default") / "seed=0"
+        shutil.copytree(bench.whole / PLACE / "seed=0", place)
         damage(place / name, kind, bench.rng)
-        kept = digests(place)
-        for command in ("run", "report", "eval"):
-            if command == "report" and kind == "truncated":
-                continue  # it draws for a while, and does not look at what is damaged how
-            words = {"run": run(results), "eval": ["eval", str(place), "episodes=2"],
-                     "report": ["report", f"results={results}"]}[command]  # fmt: skip
-            ended = bench.done(words)
-            row = Row(f"{name}, {kind}", f"a finished run, `{command}`")
-            reads = {"run": set(FILES) - {"checkpoint.pt"}, "eval": {"policy.pt", "checksums.json"},
-                     "report": set(FILES) - {"checkpoint.pt", "checksums.json"}}  # fmt: skip
-            if name not in reads[command]:
-                bench.expect(row, ended, 0)
-                row.says = "does not read it (0)"
-            elif command == "report":
-                bench.expect(row, ended, 0)
-                row.says = "leaves the run out: " + next(
-                    (shown(line) for line in ended.lines if name in line and "skipped" in line), ""
-                )
-                row.wrong += [f"not named: {ended.said}"] * (name not in row.says)
-            elif (command, name) == ("run", "run.json"):
-                bench.expect(row, ended, 0)
-            else:
-                bench.expect(row, ended, 2, name)
-            row.state, row.again = bench.state(results), "–"
-            row.record = "unchanged"
-            if digests(place) != kept and (command, name) != ("run", "run.json"):
-                row.wrong.append("the record has been changed")
-            elif (command, name) == ("run", "run.json"):
-                bench.compare(results, row)
-                break
-            bench.beside(results, row)
-            bench.add(row)
+        places.append(place)
+        kept.append(digests(place))
+    ended = bench.done(["report", f"results={results}"])
+    for (name, kind), place, before in zip(kinds, places, kept, strict=True):
+        row = Row(f"{name}, {kind}", "finished runs, `report`", again="–", record="unchanged")
+        bench.expect(row, ended, 0)
+        told = [line for line in ended.lines if str(place) in line and "skipped" in line]
+        row.says = "leaves the run out and names the file (0)" if told else "draws it (0)"
+        if not told and name not in ("checkpoint.pt", "checksums.json"):
+            row.wrong.append(f"not named: {ended.said}")
+        row.wrong += [f"{told}"] * (bool(told) and name not in told[0])
+        row.state = bench.state(place.parents[3])
+        row.wrong += ["the record has been changed"] * (digests(place) != before)
+        bench.beside(results, row)
+        bench.add(row)
 
 
 def clock(bench: Bench, moments: int) -> None:

@@ -22,7 +22,8 @@ HORIZON = 20
 
 @dataclass
 class LineConfig:
-    fault: str = ""  # reward | huge-reward | observation | endless | diverged: in evaluations
+    fault: str = ""  # reward | huge-reward | observation | infinite-reward | endless | diverged
+    # | played, a NaN reward: the last three in evaluations
     at: int = 15  # steps of a training environment before it goes wrong
 
 
@@ -50,7 +51,7 @@ class LineEnv(VectorEnv, TaskEnv):
 
     def __init__(self, task, num_envs, seed, training):
         self.task, self.num_envs, self.training = task, num_envs, training
-        playing = ("endless", "diverged")
+        playing = ("endless", "diverged", "played")
         self.fault = task.config.fault if training or task.config.fault in playing else ""
         self.single_observation_space = Box(-np.inf, np.inf, (2,), np.float32)
         self.single_action_space = Box(-1, 1, (1,), np.float32)
@@ -85,6 +86,8 @@ class LineEnv(VectorEnv, TaskEnv):
         self.latest.append(self.x.copy())
         success = np.abs(self.x) >= 1
         reward = success.astype(np.float64)
+        if self.fault == "played" and not self.training:
+            reward[0] = np.nan
         done = success | (self.length >= HORIZON)
         if self.fault == "endless" and not self.training:
             done = success = np.zeros(self.num_envs, bool)
@@ -93,7 +96,8 @@ class LineEnv(VectorEnv, TaskEnv):
             obs, infos = self.restart(obs, done, success, reward)
         if self.training and self.steps == self.task.config.at:
             if "reward" in self.fault:
-                reward[-1] = 1e30 if "huge" in self.fault else np.nan
+                kinds = {"huge-reward": 1e30, "infinite-reward": np.inf}
+                reward[-1] = kinds.get(self.fault, np.nan)
             elif self.fault == "observation":
                 obs[-1, 0] = np.inf
         return obs, reward, done & success, done & ~success, infos

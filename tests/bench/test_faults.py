@@ -249,8 +249,9 @@ def test_a_shortened_progress_is_noticed_without_checksums_too(half, tmp_path, c
     results = copied(half, tmp_path)
     (results / PLACE / CHECKSUMS).unlink()
     path = results / PLACE / "progress.jsonl"
-    path.write_bytes(path.read_bytes()[:100])
-    assert run(results) == 2 and "100 of" in capsys.readouterr().err
+    for left in (100, 0, None):
+        path.write_bytes(path.read_bytes()[:left]) if left is not None else path.unlink()
+        assert run(results) == 2 and f"{left or 0} of" in capsys.readouterr().err
 
 
 def test_the_record_of_an_earlier_build_is_continued(whole, half, tmp_path):
@@ -324,6 +325,7 @@ def test_overwrite_makes_anew_what_cannot_be_gone_on_from(whole, half, tmp_path,
         ("algo.fault=huge-action", "action is 1e+30 at env step 128"),
         ("task.fault=reward", "reward is nan at env step 120"),
         ("task.fault=huge-reward", "reward is 1e+30 at env step 120"),
+        ("task.fault=infinite-reward", "reward is inf at env step 120"),
         ("task.fault=observation", "observation is inf at env step 120"),
     ],
 )
@@ -335,6 +337,14 @@ def test_a_number_that_is_not_finite_ends_the_run_where_it_arises(tmp_path, caps
         assert facts(tmp_path)["status"] == "failed" and message in facts(tmp_path)["error"]
         state = checkpoint(tmp_path)
         assert state["env_steps"] == 80 and torch.isfinite(state["algo"]["spare"]).all()
+
+
+def test_a_reward_that_is_not_finite_in_an_evaluation_is_not_recorded(tmp_path, capsys):
+    assert run(tmp_path, "task.fault=played") == 1
+    message = "an evaluation's return is nan at env step 400"
+    assert message in capsys.readouterr().err and message in facts(tmp_path)["error"]
+    assert not (tmp_path / PLACE / "episodes.parquet").exists()
+    assert checkpoint(tmp_path)["env_steps"] == 320
 
 
 # Two processes

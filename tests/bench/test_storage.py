@@ -126,6 +126,29 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path):
         Checksums(tmp_path).verify()
 
 
+DIGEST = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"data": 3}', '{"data": [3]}', '{"data": {}}', f'{{"data": ["x7:{DIGEST}"]}}',
+     f'{{"progress.jsonl": ["7{DIGEST}"]}}', f'{{"data": ["7:{DIGEST[:-1]}"]}}'],
+)  # fmt: skip
+def test_a_damaged_list_of_checksums_is_named(tmp_path, content):
+    for name in ("data", "progress.jsonl"):
+        (tmp_path / name).write_bytes(b"content")
+    (tmp_path / "checksums.json").write_text(content)
+    for read in (Checksums.verify, Checksums.current, lambda sums: sums.content("data")):
+        with pytest.raises(Damaged, match=r"checksums.json is damaged$"):
+            read(Checksums(tmp_path))
+
+
+def test_a_file_that_is_only_listed_is_missed_by_name_and_list(tmp_path):
+    (tmp_path / "checksums.json").write_text(f'{{"qolicy.pt": ["7:{DIGEST}"]}}')
+    with pytest.raises(Damaged, match=r"qolicy.pt is missing, which checksums.json lists$"):
+        Checksums(tmp_path).verify()
+
+
 class Killed(BaseException):
     pass
 
