@@ -267,7 +267,7 @@ def read(path: Path) -> Any:
         with np.load(path) as stored:
             return dict(stored)
     if path.suffix == ".pt":
-        return without(load_state(path, path, "cpu"), APART)
+        return without(load_state(path, path, "cpu"), APART | {"plugins"})
     raise ValueError(f"{path} is no file of a record")
 
 
