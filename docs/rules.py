@@ -33,7 +33,7 @@ from bench.errors import UsageError
 from bench.registry import unknown
 from bench.words import parse
 from docs import compact_records
-from docs.write_results import write
+from docs.marks import write
 
 FOLDER = Path("results/reference/rules")
 PAGE, SCRIPT = "docs/fairness.md", "docs.rules"

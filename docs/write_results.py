@@ -15,6 +15,7 @@ from bench.analysis import comparison, mazes, survival, tables
 from bench.analysis.load import LAST, RunRecord, final_scores, read_runs, table
 from bench.analysis.style import INK, algo_colors, new_figure
 from docs import withdrawn
+from docs.marks import write
 
 REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
@@ -236,16 +237,6 @@ def as_specified() -> str:
 def count_lost(runs: list[RunRecord], lost: Callable[[np.ndarray], bool]) -> int:
     """Return how many modes runs have lost, sampled, by a rule on where they were found, (E,)."""
     return sum(lost(found.to_numpy()) for r in runs for _, found in r.found("sampled").items())
-
-
-def write(path: str, name: str, text: str, script: str = "docs.write_results") -> None:
-    """Put a text between the marks of that name and script in a Markdown file."""
-    begin, end = f"<!-- {name}: python -m {script} -->\n", f"<!-- end of {name} -->\n"
-    before, found, rest = Path(path).read_text().partition(begin)
-    _, ended, after = rest.partition(end)
-    if not (found and ended):
-        raise ValueError(f"{path} has no marks for {name}")
-    Path(path).write_text(before + begin + text + end + after)
 
 
 def main() -> None:

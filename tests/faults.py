@@ -42,7 +42,7 @@ from bench.runner import Run
 from bench.storage import load_state
 from bench.tasks.vector import WorldVectorEnv
 from bench.words import integer, parse
-from docs.write_results import write
+from docs.marks import write
 from tests.forked import NAMES, Command, Ended, aside
 
 HERE = Path(__file__).parent

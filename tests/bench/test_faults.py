@@ -378,6 +378,15 @@ def test_a_run_that_goes_on_is_left_alone(half, tmp_path, capsys, monkeypatch):
         assert contents(results / PLACE) | {".lock": b""} == kept | {".lock": b""}
 
 
+def test_a_sweep_over_a_run_that_goes_on_is_refused_before_it_begins(half, tmp_path, capsys):
+    results = copied(half, tmp_path)
+    with Record(results / PLACE).lock():
+        assert run(results, "seed=0,1") == 2
+        error = capsys.readouterr().err.strip()
+        assert error.endswith("is in use by another process") and "\n" not in error
+        assert not (results / PLACE.with_name("seed=1")).exists()
+
+
 # Interrupting
 
 
@@ -504,14 +513,10 @@ def test_a_sweep_without_an_evaluation_closes_in_one_line(tmp_path):
 
 def processes():
     """Return every process's parent and command line."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            found[int(folder.name)] = parent, (folder / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
+    words = ["ps", "-Aww", "-o", "pid=,ppid=,args="]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    parts = [line.split(None, 2) for line in lines]
+    return {int(pid): (int(parent), "".join(line)) for pid, parent, *line in parts}
 
 
 def descendants(pid):
