@@ -8,8 +8,8 @@ there with every dependency at the oldest release that pyproject.toml allows, or
 pip finds; then come `pip check`, a smoke run of two algorithms with its report, and a part of the
 tests. What was seen is a row of the table in `out`; the same Python and versions replace it.
 
-torch is the version that is given. A folder is one that holds a torch already, which the environment
-borrows: that of another environment, or of a system that packages torch itself, as Debian does.
+torch is the version that is given. A folder is one that holds a torch already, which is borrowed:
+that of another environment, or of a system that packages torch itself, as Debian does.
 This script needs nothing but Python, and runs in any system: also in one of `debootstrap`.
 """
 
