@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from typing import Any
 
 __version__ = "0.1.0"
 
-if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is first imported
+
+def _there(library: str) -> bool:
+    """Return whether the system has a library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+if sys.platform == "linux" and not (os.environ.get("DISPLAY") or "MUJOCO_GL" in os.environ):
+    # read when mujoco is first imported, which fails if it is to draw and has nothing to draw with
+    draws = _there("libEGL.so.1") and (_there("libOpenGL.so.0") or _there("libGL.so.1"))
+    os.environ["MUJOCO_GL"] = "egl" if draws else "disable"
 
 _LAZY = {  # name: module that has it; nothing heavy is imported before it is used
     "run": "bench.library",

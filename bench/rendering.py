@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,10 @@ class Painter:
         try:
             self.renderer = mujoco.Renderer(self.model, size, size)
         except Exception as error:  # every backend raises its own
-            raise UsageError(f"render: no picture can be drawn here ({error})") from None
+            why = str(error)
+            if os.environ.get("MUJOCO_GL") == "disable":
+                why = "MUJOCO_GL=disable, as without the libraries libEGL and libOpenGL or libGL"
+            raise UsageError(f"render: no picture can be drawn here ({why})") from None
 
     def frame(
         self, state: np.ndarray, trails: Sequence[tuple[np.ndarray, Color]] = (), width: float = 1

@@ -22,6 +22,7 @@ from bench.storage import CHECKSUMS, DATA, load_state, pack
 from bench.tasks.vector import WorldVectorEnv
 
 HERE = Path(__file__).parent
+REFERENCE = HERE.parents[1] / "results/reference"
 WORDS = ["plugins=[faulty]", "algo=walker", "task=line", "budget=smoke", "num_envs=8",
          "env_steps=800", "eval.every=400", "eval.episodes=8", "checkpoint.every=80",
          "log.every=80"]  # fmt: skip
@@ -671,6 +672,39 @@ print(env.render().shape)
     if "no picture can be drawn" in done.stderr and not mujoco_draws():
         pytest.skip("no graphics")
     assert done.stdout == "(480, 480, 3)\n", done.stderr
+
+
+def test_without_libraries_to_draw_with_all_else_works(tmp_path):
+    """As on many clusters and in containers."""
+    program = """
+import ctypes, os, sys
+load = ctypes.CDLL
+
+def missing(name, *args, **kwargs):
+    if name and "GL" in str(name):
+        raise OSError(name)
+    return load(name, *args, **kwargs)
+
+ctypes.CDLL = missing
+import bench
+env = bench.make_env("pointmaze-v1", seed=0)
+env.reset(seed=0)
+env.step(env.action_space.sample())
+import bench.rendering
+from bench.__main__ import main
+sys.exit(main(["render", sys.argv[1], "episodes=1"]))
+"""
+    place = REFERENCE / "quick/pointmaze-v3/sac/seed=10"
+    hidden = {"MUJOCO_GL", "DISPLAY"}
+    bare = {key: value for key, value in environment().items() if key not in hidden}
+    shutil.copytree(place, tmp_path / "run")
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "run"], env=bare,
+                          capture_output=True, text=True, cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip() == (
+        "bench: render: no picture can be drawn here (MUJOCO_GL=disable, as without the libraries "
+        "libEGL and libOpenGL or libGL)"
+    )
 
 
 def mujoco_draws():
