@@ -5,8 +5,8 @@
 
 An environment of the given Python is made in a folder that goes afterwards. The suite is installed
 there with every dependency at the oldest release that pyproject.toml allows, or at the newest that
-pip finds; then come `pip check`, a smoke run of two algorithms with its report, and a part of the
-tests. What was seen is a row of the table in `out`; the same Python and versions replace it.
+pip finds; then come `pip check`, a step of every task, a smoke run of two algorithms with its report,
+and a part of the tests. What was seen is a row of the table in `out`; the same Python and versions replace it.
 
 torch is the version that is given. A folder is one that holds a torch already, which is borrowed:
 that of another environment, or of a system that packages torch itself, as Debian does.
@@ -29,6 +29,14 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("torch", "gymnasium", "mujoco", "numpy", "pandas", "scikit-learn")  # in the table
 HEAD = ("Python", "versions", *NAMES, "`pip check`", "smoke run and report", "tests")
 SMOKE = ("run", "algo=sac,ddiffpg", "task=pointmaze-v1", "budget=smoke", "threads=1")
+STEPS = """
+import bench.tasks
+for name in bench.tasks.registry:
+    if name not in ("gym", "pointmaze", "antmaze"):  # which need settings
+        env = bench.tasks.make_env(name, seed=0)
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+"""  # of every task
 TESTS = (  # quick ones of everything that other packages give: tensors, physics, tables, files
     "tests/bench/test_storage.py", "tests/bench/test_old_records.py", "tests/bench/test_rollout.py",
     "tests/tasks/test_vector.py", "tests/analysis/test_diversity.py",
@@ -80,7 +88,8 @@ def try_out(python: str, versions: str, torch: str, folder: Path) -> dict[str, s
     found = {name: version(own, name) for name in NAMES}
     checked, said = call([*pip, "check"], folder)
     smoke, _ = call([own, "-m", "bench", *SMOKE], folder)
-    smoke = smoke and (folder / "results/default/report/index.html").exists()
+    stepped, _ = call([own, "-c", STEPS], folder)
+    smoke = smoke and stepped and (folder / "results/default/report/index.html").exists()
     _, counted = call([own, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS], ROOT)
     return {
         "Python": version(own), "versions": versions, **found,
