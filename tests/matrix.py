@@ -5,8 +5,9 @@
 
 An environment of the given Python is made in a folder that goes afterwards. The suite is installed
 there with every dependency at the oldest release that pyproject.toml allows, or at the newest that
-pip finds; then come `pip check`, a step of every task, a smoke run of two algorithms with its report,
-and a part of the tests. What was seen is a row of the table in `out`; the same Python and versions replace it.
+pip finds; then come `pip check`, a smoke run of two algorithms with its report, a step of every
+task, and a part of the tests. What was seen is a row of the table in `out`; the same Python and
+versions replace it.
 
 torch is the version that is given. A folder is one that holds a torch already, which is borrowed:
 that of another environment, or of a system that packages torch itself, as Debian does.
