@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench.analysis import tables
 from bench.analysis.load import RunRecord
 
 DPI = 144
+EFFORT = 20  # of 100, that is spent on making a picture small: more gains little
 UNREADABLE = (OSError, ValueError, LookupError, TypeError)  # what a damaged record leads to
 
 
@@ -30,8 +34,8 @@ class Picture:
         name: of its files beside the page, without suffix.
         title: above it.
         caption: below the title.
-        code: its PNG, base64.
-        records: run directories that it is made from.
+        code: its pixels, base64: lossless WebP, less than half the size of its PNG.
+        records: run directories that it is made from, those that differ in seed alone in one.
         algo: the only algorithm that it shows, or "".
     """
 
@@ -113,27 +117,50 @@ def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture |
             engine.execute(figure)
     figure.set_layout_engine("none")  # once for all formats: it takes longer than drawing
     figure.dpi = DPI
-    buffer = io.BytesIO()
     # savefig would draw each twice; without dates the files are the same each time
-    FigureCanvasAgg(figure).print_png(buffer)
-    path.with_name(f"{path.name}.png").write_bytes(buffer.getvalue())
-    for canvas, suffix, date in (
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(path.with_name(f"{path.name}.png"))
+    code = webp(canvas)
+    for print_as, suffix, date in (
         (FigureCanvasSVG(figure).print_svg, "svg", "Date"),
         (FigureCanvasPdf(figure).print_pdf, "pdf", "CreationDate"),
     ):
         figure.dpi = DPI  # of what is rasterised in them; a canvas leaves its own behind
-        canvas(path.with_name(f"{path.name}.{suffix}"), metadata={date: None})
+        print_as(path.with_name(f"{path.name}.{suffix}"), metadata={date: None})
     own = [str(place) for place in getattr(figure, "records", [])]
     notes += getattr(figure, "problems", [])
-    code = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(
-        path.name, job.title, job.caption, code, list(dict.fromkeys(own)) or records, job.algo
-    )
+    places = together(list(dict.fromkeys(own)) or records)
+    return Picture(path.name, job.title, job.caption, code, places, job.algo)
+
+
+def webp(canvas: FigureCanvasAgg) -> str:
+    """Return what is drawn as base64 of a lossless WebP."""
+    file = io.BytesIO()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # none is transparent
+    pixels.save(file, "WEBP", lossless=True, quality=EFFORT, method=0)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def packed(text: str) -> str:
+    """Return text as base64 of its gzip, which browsers unpack; the same each time."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def together(records: Sequence[str]) -> list[str]:
+    """Return run directories as a shell writes them: those beside each other in one pattern."""
+    beside: dict[str, list[str]] = {}
+    for record in records:
+        folder, mark, seed = record.rpartition("=")
+        beside.setdefault(folder + mark, []).append(seed)
+    return [
+        place + (seeds[0] if len(seeds) == 1 else f"{{{','.join(seeds)}}}")
+        for place, seeds in beside.items()
+    ]
 
 
 def sheet(table: pd.DataFrame, path: Path, title: str) -> Sheet:
     """Save a table as CSV, Markdown and LaTeX; return it for the page."""
-    files = {"csv": table.to_csv(index=False), "md": tables.markdown(table),
+    files = {"csv": tables.csv(table), "md": tables.markdown(table),
              "tex": tables.latex(table)}  # fmt: skip
     links = {}
     for suffix, text in files.items():

@@ -18,6 +18,7 @@ from joblib import Parallel, delayed
 from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from bench import divergence
@@ -33,7 +34,7 @@ from bench.analysis.load import (
 )
 from bench.analysis.load import table as evaluations
 from bench.analysis.metrics import METRICS
-from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, sheet
+from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, packed, sheet
 from bench.analysis.style import algo_colors, algo_markers, palette
 from bench.analysis.variants import names_apart, tell_apart
 
@@ -71,7 +72,7 @@ def write(
     notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
     notes += diverged(runs)
     page: dict[str, Any] = {
-        "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "null",
+        "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "",
         "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": ({}, []),
         "floors": set(), "manifest": manifest(runs),
         "command": command(results, out, experiments, tasks, algos),
@@ -79,7 +80,7 @@ def write(
     frame = evaluations(runs)
     if not frame.empty:
         page |= content(runs, frame, out, notes)
-    template = jinja2.Template(TEMPLATE.read_text(), autoescape=False)
+    template = jinja2.Template(TEMPLATE.read_text(), autoescape=True)
     index = out / "index.html"
     beside = out / "index.html.tmp"  # a browser never sees half a page
     beside.write_text(template.render(page))
@@ -126,8 +127,8 @@ def content(
     notes += [f"not compared: {line}" for line in reasons]
     comparable = frame[~frame["task"].isin(blocked)]
     page: dict[str, Any] = {
-        "tasks": sorted(frame["task"].unique()), "algos": names, "plotly": get_plotlyjs(),
-        "chart": chart_data(frame, comparable), "floors": floors(frame),
+        "tasks": sorted(frame["task"].unique()), "algos": names, "plotly": packed(get_plotlyjs()),
+        "chart": packed(chart_data(frame, comparable)), "floors": floors(frame),
     }  # fmt: skip
     with palette(names):
         page |= overview(runs, comparable, out, notes)
@@ -252,7 +253,8 @@ def chart_data(frame: pd.DataFrame, comparable: pd.DataFrame) -> str:
     """Return what the page's own charts need as JSON.
 
     Args:
-        frame: all evaluations: `lines` has one entry per run and protocol.
+        frame: all evaluations: `lines` has one entry per run and protocol, and `scores` by metric
+            the values of all lines one after the other, which packs to a third.
         comparable: those of tasks that may be compared: `points` has one entry per finished run
             and protocol, its score.
     """
@@ -261,10 +263,12 @@ def chart_data(frame: pd.DataFrame, comparable: pd.DataFrame) -> str:
     keys = ["experiment", "task", "algo", "seed", "protocol"]
     rounded = frame.assign(**frame[list(HOVERED)].round(4)).sort_values("env_steps")
     lines = []
+    values: dict[str, list[Any]] = {metric: [] for metric in HOVERED}
     for key, part in rounded.groupby(keys):
         line: dict[str, Any] = dict(zip(keys, key, strict=True))
         line |= {"seed": int(line["seed"]), "env_steps": part["env_steps"].astype(int).tolist()}
-        line |= {metric: known(part[metric].tolist()) for metric in HOVERED}
+        for metric, own in values.items():
+            own += known(part[metric].tolist())
         lines.append(line)
     done, points = finished(comparable), []
     if not done.empty:
@@ -272,11 +276,11 @@ def chart_data(frame: pd.DataFrame, comparable: pd.DataFrame) -> str:
         points = [dict(zip(row, known(list(row.values())), strict=True))
                   for row in scores.to_dict("records")]  # fmt: skip
     data = {
-        "lines": lines, "points": points, "colors": {a: to_hex(c) for a, c in colors.items()},
+        "lines": lines, "scores": values, "points": points,
+        "colors": {a: to_hex(c) for a, c in colors.items()},
         "symbols": {a: SYMBOLS[mark] for a, mark in markers.items()},
     }  # fmt: skip
-    # inside a <script> element "</" would end it
-    return json.dumps(data).replace("</", "<\\/")
+    return json.dumps(data, separators=(",", ":"))
 
 
 def known(values: list[Any]) -> list[Any]:
@@ -299,7 +303,8 @@ def manifest(runs: list[RunRecord]) -> str:
         }
         for r in runs
     ]  # fmt: skip
-    return pd.DataFrame(rows).to_html(index=False, border=0, classes="manifest")
+    table = pd.DataFrame(rows).to_html(index=False, border=0, classes="manifest")
+    return re.sub(r"\n\s*", "\n", table)  # indentation is a third of it
 
 
 def summary(frame: pd.DataFrame) -> Table:
@@ -317,7 +322,7 @@ def summary(frame: pd.DataFrame) -> Table:
     frame = frame.assign(algo=names_apart(known))
     blocked = {line.split(":")[0] for line in refusals(frame)}
     if blocked:
-        shown.caption = f"not compared: {', '.join(sorted(blocked))}; the page says why"
+        shown.caption = f"not compared: {escape(', '.join(sorted(blocked)))}; the page says why"
     result = tables.result_table(frame[~frame["task"].isin(blocked)])
     if result.empty:
         return shown
@@ -328,6 +333,7 @@ def summary(frame: pd.DataFrame) -> Table:
         longest = max(map(len, column.split()))
         shown.add_column(column, overflow="fold", min_width=longest)
     for row in result[columns].to_numpy().tolist():
-        cells = (str(cell).replace(" (1 seed)", "") for cell in row)  # the column of seeds says it
+        # the column of seeds says it; brackets in a name are no markup
+        cells = (escape(str(cell)).replace(" (1 seed)", "") for cell in row)
         shown.add_row(*(cell.replace(" [", "\n[") for cell in cells))  # an interval in one piece
     return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
 }
 
 AS_SPECIFIED = ("success", "solved_modes")  # shown beside what is sampled, where a source says how
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is one to a spreadsheet
 
 SPECIAL = {mark: f"\\{mark}" for mark in "_%&#${}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -129,16 +132,40 @@ def cell(values: np.ndarray, rng: np.random.Generator) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """Return a Markdown table."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    cells = [[str(value).replace("|", r"\|") for value in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
+
+    def escape(value: object) -> str:
+        text = " ".join(str(value).split())  # a row is one line
+        text = re.sub(r"[\\`*|]", r"\\\g<0>", text).replace("<", "&lt;")
+        return text.replace("](", r"]\(")  # no link
+
+    lines = [list(map(escape, line)) for line in (table.columns, *table.to_numpy().tolist())]
+    lines.insert(1, ["---"] * len(table.columns))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def csv(table: pd.DataFrame) -> str:
+    """Return a CSV in which no cell is a formula to a spreadsheet: text that begins like one is
+    text, after an apostrophe; numbers stay as they are.
+    """
+
+    def plain(value: object) -> object:
+        if not isinstance(value, str) or not value.startswith(FORMULA):
+            return value
+        try:
+            float(value)
+        except ValueError:
+            return f"'{value}"
+        return value
+
+    return table.map(plain).rename(columns=plain).to_csv(index=False)
 
 
 def latex(table: pd.DataFrame) -> str:
     """Return a LaTeX table in booktabs style."""
 
     def escape(value: object) -> str:
-        return "".join(SPECIAL.get(mark, mark) for mark in str(value))
+        text = " ".join(str(value).split())  # an empty line would end the table
+        return "".join(SPECIAL.get(mark, mark) for mark in text)
 
     body = [" & ".join(map(escape, row)) + r" \\" for row in table.to_numpy().tolist()]
     return "\n".join([

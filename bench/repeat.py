@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ def take_from(words: list[str]) -> tuple[list[str], Path | None]:
     if not config:
         raise UsageError(f"from={place}: no record of a run")
     stored = flat(config)
+    for key in stored:  # Hydra's own settings name what it imports and calls
+        if not re.fullmatch(r"(?!hydra)[A-Za-z_]\w*(\.\w+)*", str(key)):
+            raise UsageError(f"from={place}: config.yaml has {key!r}, which is no setting of a run")
     for key in ("algo", "task"):
         stored[key] = stored.pop(f"names.{key}", None)
         if given.get(key, stored[key]) != stored[key]:

@@ -191,7 +191,7 @@ class Checksums:
 
     def damage(self, name: str) -> Damaged:
         """Return what is to be said of a file that is not what was written."""
-        path = self.folder / name
+        path = self.folder / Path(name).name  # what a list says leads nowhere else
         if not path.exists():
             return Damaged(f"{path} is missing, which {CHECKSUMS} lists")
         return Damaged(f"{path} is damaged: its checksum is not the one of {CHECKSUMS}")
