@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 import bench.found
 from bench.analysis import metrics
@@ -27,7 +28,7 @@ from bench.words import parse
 
 MARKS = ("run.json", "config.yaml")  # either makes a folder a run's
 ENDED = ("done", "failed")  # states that change only with the record
-COLUMNS = 5  # that `row` returns
+TITLES = ("run", "state", "progress", "ETA", "success", "modes")
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, ArithmeticError)
 
 
@@ -40,19 +41,18 @@ def main(words: list[str]) -> int:
     results = Path(values["results"])
     if not results.is_dir():
         raise UsageError(f"results={results}: no such folder")
-    shown = Table("run", "state", "progress", "ETA", "success", "modes", title=escape(str(results)))
-    reasons = []
+    rows, reasons = [], []
     known = Known(results, "status", (sys.modules[__name__], metrics, bench.found))
     for place in sorted({path.parent for name in MARKS for path in results.rglob(name)}):
-        name = escape(str(place.relative_to(results)))
         try:
             cells = known_row(known, place)
         except UNREADABLE as error:
             cells = ["damaged", "", "", "", ""]
             reasons.append(reason(error, place))
-        shown.add_row(name, *cells)
+        name = " ".join(str(place.relative_to(results)).split())
+        rows.append([name, *cells])
     known.save()
-    show(shown)
+    show(table(rows, str(results)))
     for line in reasons:
         print(line)
     return 0
@@ -64,10 +64,20 @@ def reason(error: Exception, place: Path) -> str:
     return text if str(place) in text else f"{place}: {type(error).__name__}: {text}"
 
 
+def table(rows: list[list[str]], title: str) -> Table:
+    """Return a table of runs; each column is one text, which is laid out in no time."""
+    shown = Table(title=escape(title))
+    for name in TITLES:
+        shown.add_column(name, no_wrap=True)
+    if rows:
+        shown.add_row(*(Text("\n".join(column)) for column in zip(*rows, strict=True)))
+    return shown
+
+
 def known_row(known: Known, place: Path) -> list[str]:
     """Return the row of a run, as `row` does; of one that has ended and not changed, as known."""
     cells, mark = known.get(place)
-    if isinstance(cells, list) and len(cells) == COLUMNS:
+    if isinstance(cells, list) and len(cells) == len(TITLES) - 1:
         return [str(cell) for cell in cells]
     cells = row(Record(place))
     if cells[0] in ENDED:  # what others are depends on whether a process lives
@@ -96,7 +106,7 @@ def row(record: Record) -> list[str]:
         spent = max(sum(one.get("seconds", {}).values()) for one in (facts, line))
         eta = str(timedelta(seconds=round(spent * (1 / share - 1))))
     modes = len(facts["task_info"]["modes"])
-    return [escape(str(state)), f"{share:.0%}", eta, *last_scores(record, modes)]
+    return [str(state), f"{share:.0%}", eta, *last_scores(record, modes)]
 
 
 def last_scores(record: Record, num_modes: int) -> list[str]:
