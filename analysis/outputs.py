@@ -151,7 +151,7 @@ def together(records: Sequence[str]) -> list[str]:
     beside: dict[str, list[str]] = {}
     for record in records:
         folder, mark, seed = record.rpartition("=")
-        beside.setdefault(folder + mark, []).append(seed)
+        beside.setdefault(folder + mark or record, []).append(seed if mark else "")
     return [
         place + (seeds[0] if len(seeds) == 1 else f"{{{','.join(seeds)}}}")
         for place, seeds in beside.items()

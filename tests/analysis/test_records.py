@@ -1,6 +1,7 @@
 """Which records are read, pooled, compared and refused; the colours they are drawn in."""
 
 import html
+import io
 import json
 import shutil
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
-from test_report import make_run
+from test_report import chart, make_run
 
 from bench.__main__ import main
 from bench.analysis import (
@@ -164,7 +165,7 @@ def test_a_running_run_has_a_curve_but_no_score(tmp_path):
     page = report.write(tmp_path, tmp_path / "out").read_text()
     assert "running at 250 of 400 env steps" in page
     assert set(pd.read_csv(tmp_path / "out" / "table.csv")["algorithm"]) == {"alpha"}
-    data = json.loads(page.rpartition("const data = ")[2].split(";\n")[0])
+    data = chart(page)
     steps = {line["algo"]: line["env_steps"] for line in data["lines"]}
     assert steps == {"alpha": [100, 200, 300, 400], "beta": [100, 200]}
     assert {point["algo"] for point in data["points"]} == {"alpha"}
@@ -250,7 +251,7 @@ def test_presets_are_told_apart_by_name_wherever_they_are_compared(tmp_path):
     assert "not compared" not in page, "two presets are two algorithms"
     assert set(pd.read_csv(tmp_path / "out" / "table.csv")["algorithm"]) == names
     assert set(pd.read_csv(tmp_path / "out" / "survival.csv")["algorithm"]) == names
-    data = json.loads(page.rpartition("const data = ")[2].split(";\n")[0])
+    data = chart(page)
     assert set(data["colors"]) == names == {line["algo"] for line in data["lines"]}
     terminal = report.summary(load_results(tmp_path))
     assert set(terminal.columns[1].cells) == names and not terminal.caption
@@ -289,6 +290,18 @@ def test_tables_escape_what_their_formats_read():
     assert r"50 \% | x \& y\_1 $>$ \{b\}" in tables.latex(table)
     assert r"\toprule" in tables.latex(table) and r"task\_a" in tables.latex(table)
     assert r"50 % \| x & y_1" in tables.markdown(table)
+    several = pd.DataFrame({"a": ["one\n\ntwo", "<b>[x](y)`*`\\"]})
+    rows = tables.markdown(several).splitlines()
+    assert rows == ["| a |", "| --- |", "| one two |", r"| &lt;b>[x]\(y)\`\*\`\\ |"]
+    assert "one two" in tables.latex(several), "an empty line ends a table in LaTeX"
+
+
+def test_no_cell_of_a_csv_is_a_formula():
+    cells = ["=1+1", "+cmd|x", "@SUM(A1)", "-2+3", "\t=1", "-0.25", "+0.10", "–", "plain"]
+    text = tables.csv(pd.DataFrame({"=a": cells, "n": range(len(cells))}))
+    read = pd.read_csv(io.StringIO(text), dtype=str)
+    assert read["'=a"].tolist() == [f"'{cell}" for cell in cells[:5]] + cells[5:]
+    assert read["n"].tolist() == [str(n) for n in range(len(cells))]
 
 
 def test_random_play_is_the_last_row_of_every_table(tmp_path):

@@ -1,6 +1,9 @@
 """From records to a page, on records made here."""
 
+import base64
+import gzip
 import html
+import io
 import json
 import re
 import shutil
@@ -9,9 +12,12 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from rich.console import Console
 
 from bench.analysis import comparison, report, survival, tables
 from bench.analysis.load import final_scores, load_results, read_runs, refusals
+from bench.analysis.outputs import together
 
 LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
 
@@ -52,18 +58,63 @@ def make_run(
     return place
 
 
+def chart(page):
+    """Return what the page's own charts are drawn from."""
+    packed = re.search(r'<script type="text/plain" id="packed-data">(.*?)</script>', page)
+    return json.loads(gzip.decompress(base64.b64decode(packed[1])))
+
+
+def test_a_picture_on_the_page_is_the_file_beside_it(tmp_path):
+    make_run(tmp_path)
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    name, code = re.search(
+        r'download="([\w.-]+\.png)".*?src="data:image/webp;base64,([^"]+)"', page, re.S
+    ).groups()
+    files = io.BytesIO(base64.b64decode(code)), tmp_path / "out" / name
+    shown, saved = (np.array(Image.open(file).convert("RGB")) for file in files)
+    assert shown.size > 10_000 and np.array_equal(shown, saved)
+
+
+def test_records_of_several_seeds_are_one_pattern():
+    assert together(["r/a/seed=0", "r/b/seed=3", "r/a/seed=1"]) == ["r/a/seed={0,1}", "r/b/seed=3"]
+    assert together(["plain", "else"]) == ["plain", "else"]
+
+
+NASTY = "<!--<script>\"'&[/red]|`*](x)"  # opens a comment, tags, quotes, markup
+
+
+def test_what_records_say_is_text_everywhere(tmp_path):
+    place = make_run(tmp_path, "alpha", status="failed")
+    facts = json.loads((place / "run.json").read_text())
+    facts |= {"error": NASTY, "git": NASTY, "digest": NASTY, "budget": NASTY}
+    (place / "run.json").write_text(json.dumps(facts))
+    named = make_run(tmp_path, "beta")
+    facts = json.loads((named / "run.json").read_text())
+    facts |= {"algo": NASTY, "task": f"{NASTY}/../../t", "family": NASTY, "experiment": NASTY}
+    (named / "run.json").write_text(json.dumps(facts))
+    out = tmp_path / "inner" / "out"
+    page = report.write(tmp_path, out).read_text()
+    assert "<!--" not in page and page.count("<script") == 4 == page.count("</script>")
+    assert html.escape(NASTY).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
+    assert NASTY in {line["algo"] for line in chart(page)["lines"]}
+    assert {path.name for path in tmp_path.iterdir()} == {"exp", "inner"}, "a name is no path"
+    assert [path.name for path in (tmp_path / "inner").iterdir()] == ["out"]
+    console = Console(file=io.StringIO(), width=400)
+    console.print(report.summary(load_results(tmp_path)))
+    assert "[/red]" in console.file.getvalue()
+
+
 def test_from_records_to_one_self_contained_page(tmp_path):
     for seed in range(3):
         make_run(tmp_path, "alpha", seed)
         make_run(tmp_path, "beta", seed, shares=(1.0, 0.0))
     make_run(tmp_path, "beta", 9, status="failed")
     page = report.write(tmp_path, tmp_path / "out").read_text()
-    assert page.count("data:image/png;base64") >= 3
-    own = page[: page.index("<script>")]  # what follows is the bundled library and the chart
-    assert not re.search(r"(src|href)=['\"](https?:)?//", own), "the page loads something"
+    assert page.count("data:image/webp;base64") >= 3
+    assert not re.search(r"(src|href)=['\"](https?:)?//", page), "the page loads something"
     assert not re.search(r"<script[^>]+src", page), "the page loads a script"
-    assert "showSendToCloud: false" in page[len(own) :], "a button uploads what it shows"
-    assert page.count("<script>") == 2 and '"algo": "beta"' in page
+    assert "showSendToCloud: false" in page, "a button uploads what it shows"
+    assert {line["algo"] for line in chart(page)["lines"]} == {"alpha", "beta"}
     assert "failed" in page and "it broke" in page
     for name in ("headline.pdf", "maze-v1-paths.png", "maze-v1-curves.png", "table.csv",
                  "table.md", "table.tex", "maze-v1-survival.svg", "maze-v1-control.pdf",
@@ -202,7 +253,9 @@ def test_the_page_works_in_a_browser(tmp_path):
         make_run(tmp_path, "beta", seed, shares=(1.0, 0.0))
     page = report.write(tmp_path, tmp_path / "out")
     probe = """<script>
-      addEventListener("load", () => {
+      const drawn = setInterval(() => {
+        if (!document.querySelector("#points .scatterlayer .trace")) return;  // unpacked first
+        clearInterval(drawn);
         const traces = (id) => document.querySelectorAll(`#${id} .scatterlayer .trace`).length;
         const rows = () => document.querySelectorAll("#table tr[data-task]:not([hidden])").length;
         const cells = () => document.querySelectorAll(".matrix td[data-algo]:not([hidden])").length;
@@ -217,8 +270,11 @@ def test_the_page_works_in_a_browser(tmp_path):
         const axis = document.getElementById("chart").layout.yaxis.title.text;
         document.querySelector("#filters input[value='maze-v1']").click();
         const hidden = document.querySelectorAll("section[hidden]").length;
-        document.title = JSON.stringify({all, fewer, text, axis, hidden, errors: window.errors});
-      });</script>"""
+        const image = document.querySelector("figure img");
+        const saved = png(image).startsWith("data:image/png") && image.naturalWidth > 300;
+        document.title = JSON.stringify(
+          {all, fewer, text, axis, hidden, saved, errors: window.errors});
+      }, 50);</script>"""
     caught = "<script>window.errors = []; onerror = (m) => errors.push(m);</script>"
     page.write_text(page.read_text().replace("<title>", caught + "<title>", 1) + probe)
     shown = subprocess.run(
@@ -229,7 +285,7 @@ def test_the_page_works_in_a_browser(tmp_path):
     assert title is not None
     assert json.loads(html.unescape(title[1])) == {
         "all": [2, 2, 4, 4], "fewer": [1, 1, 2, 2], "text": "exp/maze-v1/alpha<br>seed 0",
-        "axis": "return", "hidden": 1, "errors": []
+        "axis": "return", "hidden": 1, "saved": True, "errors": []
     }  # fmt: skip
 
 

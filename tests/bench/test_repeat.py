@@ -63,6 +63,19 @@ def test_a_module_that_a_record_names_is_not_imported_unasked(tmp_path, monkeypa
         take_from([f"from={tmp_path}"])
 
 
+@pytest.mark.parametrize(
+    "key", ["hydra", "+hydra", "++hydra", "a=b hydra", "hydra/launcher", "~seed"]
+)
+def test_a_record_sets_nothing_of_hydras_own(tmp_path, key):
+    """Hydra imports and calls what `_target_` names, as in `hydra.callbacks`."""
+    call = {"_target_": "builtins.open", "file": str(tmp_path / "ran"), "mode": "w"}
+    config = {"names": {"algo": "sac", "task": "reach"}, key: {"callbacks": {"x": call}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UsageError, match="which is no setting of a run"):
+        take_from([f"from={tmp_path}"])
+    assert not (tmp_path / "ran").exists()
+
+
 def test_the_first_difference_is_named(tmp_path):
     frame = pd.DataFrame({"env_steps": [10, 20, 20], "return": [0.0, 1.0, 2.0]})
     for name, last in (("a", 2.0), ("b", 3.0)):
