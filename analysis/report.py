@@ -66,8 +66,27 @@ def write(
     Raises:
         ValueError: if there are no records.
     """
-    runs, notes = chosen(results, experiments, tasks, algos)
-    out = Path(out)
+    read = chosen(results, experiments, tasks, algos)
+    return write_page(*read, out, command(results, out, experiments, tasks, algos))
+
+
+def write_page(
+    runs: list[RunRecord],
+    notes: list[str],
+    out: str | Path,
+    again: str = "",
+    frame: pd.DataFrame | None = None,
+) -> Path:
+    """Write figures, tables and index.html of runs; return the page.
+
+    Args:
+        runs: of `chosen`.
+        notes: of `chosen`.
+        out: folder to write; made if missing.
+        again: the command that writes the page again.
+        frame: the runs' evaluations, where they are known.
+    """
+    out, notes = Path(out), list(notes)
     out.mkdir(parents=True, exist_ok=True)
     notes += [unfinished(run) for run in runs if run.facts["status"] != "done"]
     notes += diverged(runs)
@@ -75,9 +94,9 @@ def write(
         "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "",
         "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": ({}, []),
         "floors": set(), "manifest": manifest(runs),
-        "command": command(results, out, experiments, tasks, algos),
+        "command": again,
     }  # fmt: skip
-    frame = evaluations(runs)
+    frame = evaluations(runs) if frame is None else frame
     if not frame.empty:
         page |= content(runs, frame, out, notes)
     template = jinja2.Template(TEMPLATE.read_text(), autoescape=True)

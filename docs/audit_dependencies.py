@@ -107,11 +107,12 @@ def changed(one: Distribution) -> Iterator[str]:
 
 def licence(one: Distribution) -> str:
     """Return the licence that a package declares, or nothing."""
-    said = one.metadata.get("License-Expression")
-    kinds = [line.rpartition(" :: ")[2] for line in one.metadata.get_all("Classifier") or ()
-             if line.startswith("License ::")]  # fmt: skip
-    text = (one.metadata.get("License") or "").strip().splitlines()
-    return said or ", ".join(kinds) or (text[0][:60] if text else "")
+    said, kinds, texts = (
+        one.metadata.get_all(key) or [] for key in ("License-Expression", "Classifier", "License")
+    )
+    known = [kind.rpartition(" :: ")[2] for kind in kinds if kind.startswith("License ::")]
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    return ", ".join(said or known) or (lines[0].strip()[:60] if lines else "")
 
 
 def vulnerabilities() -> int:

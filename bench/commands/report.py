@@ -82,12 +82,14 @@ def once(results: Path, values: dict[str, str]) -> int:
     wanted = [values[key].split(",") if values[key] else None
               for key in ("experiment", "task", "algo")]  # fmt: skip
     try:
-        index = report.write(results, values["out"] or results / "report", *wanted)
         runs, notes = report.chosen(results, *wanted)
+        frame, out = table(runs), values["out"] or results / "report"
+        again = report.command(results, out, *wanted)
+        index = report.write_page(runs, notes, out, again, frame)
     except (ValueError, OSError) as error:
         raise UsageError(" ".join(str(error).split())) from None
     for line in dict.fromkeys(notes):
         print(f"warning: {line}", file=sys.stderr)
-    show(report.summary(table(runs)), names=3)
+    show(report.summary(frame), names=3)
     print(f"report: {index}", flush=True)
     return 0
