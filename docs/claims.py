@@ -21,7 +21,8 @@ import pandas as pd
 
 from bench.analysis import stats, tables
 from bench.analysis.load import final_scores, table
-from docs.write_results import REFERENCE, done, write
+from docs.marks import write
+from docs.write_results import REFERENCE, done
 
 Values = Callable[[], np.ndarray]  # of each seed
 MAZES = tuple(f"pointmaze-v{i}" for i in (1, 2, 3, 4))
