@@ -174,8 +174,8 @@ def verdict(values: np.ndarray, bound: float, most: bool) -> tuple[str, str]:
         return number, "no verdict: one run"
     low, high = (bound - ends[1], bound - ends[0]) if most else (ends[0] - bound, ends[1] - bound)
     if low >= 0:
-        return number, "**confirmed**"
-    return number, "**refuted here**" if high < 0 else "not settled"
+        return number, "confirmed"
+    return number, "refuted here" if high < 0 else "not settled"
 
 
 def claims() -> pd.DataFrame:

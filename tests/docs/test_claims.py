@@ -7,11 +7,11 @@ from docs.claims import CLAIMS, verdict
 
 
 @pytest.mark.parametrize("values, bound, most, said", [
-    ([2.0, 2.0, 2.0], 2.0, False, "**confirmed**"),
-    ([1.0, 1.0, 1.0], 2.0, False, "**refuted here**"),
+    ([2.0, 2.0, 2.0], 2.0, False, "confirmed"),
+    ([1.0, 1.0, 1.0], 2.0, False, "refuted here"),
     ([1.0, 2.0, 3.0], 1.5, False, "not settled"),
-    ([1.0, 1.0, 1.0], 1.5, True, "**confirmed**"),
-    ([2.0, 1.9, 2.0], 1.5, True, "**refuted here**"),
+    ([1.0, 1.0, 1.0], 1.5, True, "confirmed"),
+    ([2.0, 1.9, 2.0], 1.5, True, "refuted here"),
     ([1.0, 1.5, 2.0], 1.5, True, "not settled"),
     ([4.0], 2.0, False, "no verdict: one run"),
 ])  # fmt: skip
