@@ -7,3 +7,7 @@ class UsageError(ValueError):
 
 class NotFinite(ArithmeticError):  # noqa: N818
     """A number is NaN, infinite or beyond its bound."""
+
+
+class LostError(Exception):
+    """Another process has taken over what this one was writing."""

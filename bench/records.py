@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -20,8 +19,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from bench.errors import UsageError
-from bench.storage import DATA, GROWING, Checksums, Damaged, atomic
+from bench.lease import claimed, held
+from bench.storage import DATA, GROWING, Checksums, Damaged, anybody, atomic
 
 __all__ = ["EpisodeLog", "Record", "atomic"]
 
@@ -51,6 +50,7 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sums = Checksums(path)
+        self.check_held = anybody
         self.restart_progress(b"")
 
     def restart_progress(self, content: bytes) -> None:
@@ -65,31 +65,18 @@ class Record:
             UsageError: if another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        name = self.path / ".lock"
-        file = name.open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise UsageError(f"{self.path} is in use by another process") from None
-        try:
-            for left_over in self.path.glob(".*.tmp"):
-                left_over.unlink(missing_ok=True)
-            yield
-        finally:
-            file.close()
+        with claimed(self.path) as lease:
+            self.check_held = self.sums.ready = lease.check
+            try:
+                for left_over in self.path.glob(".*.tmp"):
+                    left_over.unlink(missing_ok=True)
+                yield
+            finally:
+                self.check_held = self.sums.ready = anybody
 
     def locked(self) -> bool:
-        """Return whether a live process holds the directory."""
-        name = self.path / ".lock"
-        if not name.exists():
-            return False
-        with name.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        """Return whether a process holds the directory; one on another host may have died."""
+        return held(self.path)
 
     def content(self, name: str) -> bytes | None:
         """Return a file's bytes, None where there is none.
@@ -148,6 +135,7 @@ class Record:
     def append_progress(self, line: Mapping[str, Any]) -> None:
         """Add a line to progress.jsonl in one write; a reader skips a last line without its end."""
         content = json.dumps(line).encode() + b"\n"
+        self.check_held()
         with (self.path / GROWING).open("ab") as file:
             file.write(content)
             file.flush()

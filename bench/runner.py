@@ -22,7 +22,7 @@ from bench.api import Algorithm, HasReplay, Spec, TakesLabels, Task, TaskEnv
 from bench.configuration import as_dict
 from bench.datasets import Trajectory, check_fits, read, transitions
 from bench.divergence import silence_mujoco
-from bench.errors import NotFinite, UsageError
+from bench.errors import LostError, NotFinite, UsageError
 from bench.evaluation import evaluate, protocols, summarise
 from bench.finite import ACTION_BOUND, BOUND, Scalars, check, non_finite, parameters
 from bench.loggers import Loggers
@@ -132,6 +132,8 @@ class Run:
             except (Stopped, KeyboardInterrupt):
                 self.end("interrupted")
                 raise
+            except LostError:  # the record is another's now
+                raise
             except Exception as error:
                 with contextlib.suppress(OSError):  # the disk is full: the caller says why
                     self.end("failed", described(error))
@@ -172,6 +174,8 @@ class Run:
             self.check_replaceable()
         elif not resume:
             self.begin()
+        else:
+            self.check_unfinished()
         self.build()
         if resume:
             try:
@@ -225,6 +229,16 @@ class Run:
                 f"{self.record.path} has just been made by another process; "
                 "the same command goes on from there"
             )
+
+    def check_unfinished(self) -> None:
+        """Check, now that the record is locked, that what was to be continued still is.
+
+        Raises:
+            UsageError: if another process has since brought it to its end.
+        """
+        with contextlib.suppress(Damaged):  # it goes on from its checkpoint
+            if self.record.read().get("status") == "done":
+                raise UsageError(f"{self.record.path} has just been made by another process")
 
     def build(self) -> None:
         """Build the algorithm and its environments."""

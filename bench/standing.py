@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import bench.algos
 import bench.tasks
 from bench.configuration import as_dict
 from bench.errors import UsageError
+from bench.lease import InUseError, watched
 from bench.records import Record
 from bench.settings import Settings, binding, flat
 from bench.storage import Damaged
@@ -46,8 +48,9 @@ def state_of(settings: Settings) -> str:
             use.
     """
     record = Record(run_dir(settings))
-    if record.locked():
-        raise UsageError(f"{record.path} is in use by another process")
+    user = watched(record.path)
+    if user is not None:
+        raise InUseError(record.path, user)
     try:
         state, differing = standing(record, settings)
     except Damaged as error:
@@ -61,6 +64,25 @@ def state_of(settings: Settings) -> str:
             "Use another experiment=NAME or overwrite=true"
         )
     return "new" if differing else state
+
+
+def states_of(runs: list[Settings]) -> list[str]:
+    """Return the state of every run of a sweep, `elsewhere` where another host is making it.
+
+    Raises:
+        UsageError: as `state_of` does, where a process of this host is making one too.
+    """
+    with ThreadPoolExecutor(100) as pool:  # a holder that has died is watched for a minute
+        list(pool.map(lambda settings: watched(run_dir(settings)), runs))
+    states = []
+    for settings in runs:
+        try:
+            states.append(state_of(settings))
+        except InUseError as error:
+            if len(runs) == 1 or not error.elsewhere:
+                raise
+            states.append("elsewhere")
+    return states
 
 
 def standing(record: Record, settings: Settings) -> tuple[str, list[str]]:

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,7 +50,7 @@ def atomic(path: Path, ready: Callable[[Path], None] = lambda path: None) -> Ite
         path: of the file.
         ready: called with the temporary file once it is on disk, before it takes its place.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # no other host's either
     try:
         with beside.open("wb") as file:
             yield file
@@ -76,6 +77,10 @@ def checksum(file: BinaryIO, size: int | None = None) -> str:
     return f"{done}:{digest.hexdigest()}"
 
 
+def anybody(*_: Any) -> None:
+    """Let a file be written by whoever does."""
+
+
 class Checksums:
     """The checksums of a folder's files, in `checksums.json`.
 
@@ -87,6 +92,7 @@ class Checksums:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.known: dict[str, list[str]] | None = None  # read at the first change
+        self.ready: Callable[[], None] = anybody  # asked right before a file takes its place
 
     def read(self) -> dict[str, list[str]]:
         """Return what is on disk, {} where there is nothing.
@@ -117,6 +123,7 @@ class Checksums:
             known = self.current()
             before = known.get(name) or [self.identity(name)]
             self.save(known | {name: [*before, value]})
+            self.ready()
 
         with atomic(self.folder / name, announce) as file:
             yield file
@@ -139,7 +146,7 @@ class Checksums:
 
     def save(self, known: Mapping[str, list[str]]) -> None:
         """Replace the list on disk."""
-        with atomic(self.folder / CHECKSUMS) as file:
+        with atomic(self.folder / CHECKSUMS, lambda _: self.ready()) as file:
             file.write(json.dumps(known, indent=1).encode() + b"\n")
 
     def identity(self, name: str) -> str:

@@ -244,7 +244,7 @@ def differences(one: Path, other: Path) -> list[str]:
     found = []
     Record(one).sums.verify()
     names = {path.name for folder in (one, other) for path in folder.iterdir()}
-    for name in sorted(names - {"checksums.json", ".lock"}):
+    for name in sorted(name for name in names if name[0] != "." and name != "checksums.json"):
         both = (one / name, other / name)
         if not all(path.exists() for path in both):
             found.append(f"{name} is in one alone")

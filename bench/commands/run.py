@@ -53,13 +53,15 @@ from bench.configuration import CONF, Request, check_launcher, resolve, understa
 from bench.display import Bar, Overview, show
 from bench.divergence import tell_count
 from bench.errors import UsageError
+from bench.launchers import check_installed, device_here, launcher_of
+from bench.lease import holder
 from bench.memory import keep_freed_memory
 from bench.provenance import now
 from bench.records import Record
 from bench.repeat import compared, take_from
 from bench.runner import STOPPING, Run, Stopped, described, physics_threads
 from bench.settings import Settings, cores
-from bench.standing import place_of, run_dir, state_of
+from bench.standing import place_of, run_dir, states_of
 from bench.sweeps import check_places, common, expanded, placed, plain, swept
 
 console = Console(stderr=True)
@@ -95,12 +97,14 @@ def main(words: list[str]) -> int:
     runs = [resolve(line) for names in request.combinations()
             for line in expanded(request.overrides(*names))]  # fmt: skip
     check_places(runs)
+    check_installed(launcher_of(request.words))
     if any(word.lstrip("+").startswith("hydra") for word in request.words):
         check_launcher(expanded(request.overrides(*next(iter(request.combinations()))))[0])
-    states = [state_of(settings) for settings in runs]
+    states = states_of(runs)
     for settings, state in zip(runs, states, strict=True):
-        if state == "done":
-            say(f"done already: {run_dir(settings)}")
+        if state in ("done", "elsewhere"):
+            text = "done already" if state == "done" else "left to another host, which makes it"
+            say(f"{text}: {run_dir(settings)}")
     if all(state == "done" for state in states):
         return report(runs)
     if len(runs) == 1 and not any(word.startswith("hydra/launcher=") for word in words):
@@ -167,7 +171,8 @@ def job(config: DictConfig) -> float | None:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
     home = HydraConfig.get().runtime.cwd  # with hydra.job.chdir=true this one is elsewhere
     command = [sys.executable, "-m", "bench.commands.worker"]
-    process = subprocess.Popen(command, stdin=PIPE, cwd=home)
+    environment = os.environ | device_here(config.device, os.environ)
+    process = subprocess.Popen(command, stdin=PIPE, cwd=home, env=environment)
     if listens and not worker:  # a worker between two runs must not die of a Ctrl-C
         signal.signal(signal.SIGINT, before)
     assert process.stdin
@@ -207,6 +212,8 @@ def sweep(request: Any, runs: list[Settings], flags: list[str]) -> int:
     few times, for what is not done.
     """
     workers = min(cores(), len(runs))
+    if launcher_of(request.words) == "submitit_slurm":
+        workers = 1  # a job has the cores that it asked for to itself
     os.environ["BENCH_SIDE_BY_SIDE"] = str(workers)
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -214,8 +221,9 @@ def sweep(request: Any, runs: list[Settings], flags: list[str]) -> int:
     words = [f"algo={','.join(request.algos)}", f"task={','.join(request.tasks)}",
              f"seed={','.join(request.seeds)}", *request.words]  # fmt: skip
     places = [run_dir(settings) for settings in runs]
+    shared = shared_folder(request, runs[0])
     quiet = threading.Event()
-    with Overview(console, places) as overview, stoppable() as stop_file:
+    with Overview(console, places) as overview, stoppable(shared) as stop_file:
         if not any(word.startswith("hydra.sweep.dir=") for word in [*words, *flags]):
             words.append(f"hydra.sweep.dir='{launcher_folder(request, runs[0], stop_file)}'")
         watcher = threading.Thread(target=overview.watch, args=(quiet,), daemon=True)
@@ -263,12 +271,13 @@ def find_best(request: Request, flags: list[str]) -> int:
     names = next(iter(request.combinations()))
     trial = search.first_trial(request.overrides(*names))
     settings = resolve(trial)
+    check_installed(launcher_of(request.words))
     check_launcher(trial)
     search.check_objective(settings)
     home = Path(settings.results)
     name = search.base(request.words).split(",")[0]
     os.environ["BENCH_SIDE_BY_SIDE"] = str(cores())
-    with stoppable() as stop_file:
+    with stoppable(shared_folder(request, settings)) as stop_file:
         words = [f"hydra.sweep.dir='{launcher_folder(request, settings, stop_file)}'"]
         status = hydra_run([*request.overrides(*names), *words, *flags, "-m"])
         if stop_file.exists():
@@ -300,11 +309,13 @@ def launcher_folder(request: Any, settings: Settings, stop_file: Path) -> Path:
 
     Launchers that reach other machines need one that these see too, among the results.
     """
-    chosen = [
-        word.partition("=")[2] for word in request.words if word.startswith("hydra/launcher=")
-    ]
-    if set(chosen) <= {"joblib", "basic"}:
-        return stop_file.parent
+    return shared_folder(request, settings) or stop_file.parent
+
+
+def shared_folder(request: Any, settings: Settings) -> Path | None:
+    """Return where what other machines must see is written, None where no run goes to one."""
+    if launcher_of(request.words) in ("joblib", "basic"):
+        return None
     return Path(settings.results).absolute() / settings.experiment / ".launcher"
 
 
@@ -318,18 +329,26 @@ def failure(place: Path) -> str | None:
         return None
     if not facts:
         return f"not begun: {place}: no record was written"
+    user = holder(place)
+    if facts.get("status") == "running" and user is not None and not user.gone():
+        return f"running: {place}: in use by {user.of()}"
     reason = facts.get("error") or "its process ended without a word; the same command continues it"
     return f"{facts.get('status')}: {place}: {reason}"
 
 
 @contextmanager
-def stoppable() -> Iterator[Path]:
+def stoppable(shared: Path | None = None) -> Iterator[Path]:
     """Let the first Ctrl-C end every run of a sweep resumably, a second one at once.
 
     Raising here would make the launcher kill its workers while they save. So the file yielded
     appears instead; they look for it at every step. Only a main thread hears of Ctrl-C.
+
+    Args:
+        shared: a folder that other machines see too, where runs go to them.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    if shared is not None:
+        shared.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
         stop_file = Path(folder) / "stop"
         os.environ[STOP_FILE] = str(stop_file)
 

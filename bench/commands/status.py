@@ -22,6 +22,7 @@ from bench.analysis import metrics
 from bench.display import show
 from bench.errors import UsageError
 from bench.known import Known
+from bench.lease import BEAT, SILENCES, holder
 from bench.records import Record
 from bench.storage import Damaged
 from bench.words import parse
@@ -94,14 +95,20 @@ def row(record: Record) -> list[str]:
     facts, line = record.read(), record.last_progress()
     if not facts:
         raise Damaged(f"{record.path}: run.json is lost")
-    state = facts["status"]
-    if state == "running" and not record.locked():
-        state = "killed"  # it cannot say so itself
+    state = str(facts["status"])
+    if state == "running":
+        user = holder(record.path)
+        if user is None or user.gone():
+            state = "killed"  # it cannot say so itself
+        elif not user.here():
+            state += f" on {user.host}" if user.host else " elsewhere"
+            if (quiet := user.quiet(record.path)) > SILENCES * BEAT:
+                state += f", silent for {timedelta(seconds=round(quiet))}"
     steps = max(facts.get("env_steps", 0), line.get("env_steps", 0))
     share = steps / facts["target_env_steps"]
     eta = ""
     if (
-        state == "running" and share > 0
+        state.startswith("running") and share > 0
     ):  # by what was spent on it: clocks are set, runs interrupted
         spent = max(sum(one.get("seconds", {}).values()) for one in (facts, line))
         eta = str(timedelta(seconds=round(spent * (1 / share - 1))))

@@ -19,6 +19,7 @@ import bench.tasks
 from bench.configuration import as_object
 from bench.display import Silent
 from bench.errors import UsageError
+from bench.lease import InUseError
 from bench.memory import keep_freed_memory
 from bench.registry import load_plugins
 from bench.runner import Run, Stopped, described, physics_threads
@@ -53,6 +54,10 @@ def main(config: DictConfig) -> int:
         if os.getppid() == parent:  # else the worker alone is gone, and another one goes on
             with suppress(OSError):
                 stop_file.touch()  # for the next run of the same worker
+    except InUseError as error:
+        if not error.elsewhere:
+            print(f"{run_dir(settings)}: {error}", file=sys.stderr)
+        return 2
     except UsageError as error:
         print(f"{run_dir(settings)}: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,125 @@
+"""`hydra/launcher=ray`: every run is a task of a Ray cluster. Hydra looks for launchers here.
+
+Hydra's own plugin asks for cloudpickle before 3, for Ray's dashboard and for an AWS client, cannot
+join a running cluster as it is, and ends with the first run whose worker dies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+PASSED = ("PYTHONPATH", "BENCH_")  # variables that begin like this go with every run
+STORE = 80 * 2**20  # bytes that a cluster started here keeps for objects: runs exchange none
+
+
+@dataclass
+class RayConf:
+    """What goes to `ray.init`, and to `ray.remote` for every run."""
+
+    init: dict[str, Any] = field(default_factory=lambda: {"address": None})
+    remote: dict[str, Any] = field(default_factory=lambda: {"num_cpus": 1, "num_gpus": None})
+
+
+@dataclass
+class RayLauncherConf:
+    """The settings `hydra.launcher.…`."""
+
+    _target_: str = "hydra_plugins.multimodal_rl_bench.RayLauncher"
+    ray: RayConf = field(default_factory=RayConf)
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayLauncherConf)
+
+
+class RayLauncher(Launcher):
+    """Runs of a sweep as tasks of a cluster that is joined, or started for them."""
+
+    def __init__(self, ray: DictConfig) -> None:
+        self.settings: Any = OmegaConf.to_container(OmegaConf.create(ray), resolve=True)
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what every launcher is given."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Do all runs; one whose worker dies has failed, and takes no other with it."""
+        import ray
+
+        setup_globals()
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        variables = {key: os.environ[key] for key in os.environ if key.startswith(PASSED)}
+        if not ray.is_initialized():
+            ray.init(**init_settings(self.settings["init"], variables))
+        gpus = ray.cluster_resources().get("GPU", 0)
+        asked = remote_settings(self.settings["remote"], gpus, str(self.config.device))
+        remote = ray.remote(do).options(**asked)
+        tasks = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id, config.hydra.job.num = f"ray-{number}", number
+            tasks.append(
+                remote.remote(self.context, config, self.task, Singleton.get_state(),
+                              asked["num_cpus"])
+            )  # fmt: skip
+        return [result(ray, task, list(line)) for task, line in zip(tasks, job_overrides,
+                                                                   strict=True)]  # fmt: skip
+
+
+def init_settings(given: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
+    """Return what `ray.init` is called with: a cluster that is joined has its store already."""
+    settings = {"log_to_driver": False, "logging_level": "warning", **given}
+    if settings.get("address") is None:
+        settings = {"include_dashboard": False, "object_store_memory": STORE, **settings}
+    else:
+        settings.pop("object_store_memory", None)
+    environment = dict(settings.get("runtime_env") or {})
+    environment["env_vars"] = {**variables, **environment.get("env_vars", {})}
+    return settings | {"runtime_env": environment}
+
+
+def remote_settings(given: dict[str, Any], gpus: float, device: str) -> dict[str, Any]:
+    """Return what a run asks the cluster for: a GPU where there are any, unless told otherwise."""
+    settings = {"max_retries": 0, "num_cpus": 1, **given}
+    if settings.get("num_gpus") is None:
+        settings["num_gpus"] = 1 if gpus and device != "cpu" else 0
+    return settings
+
+
+def result(ray: Any, task: Any, overrides: list[str]) -> JobReturn:
+    """Wait for a run; return its failure where its worker, or its node, has died."""
+    try:
+        found: JobReturn = ray.get(task)
+    except ray.exceptions.RayError as error:
+        found = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+        found.return_value = error
+    return found
+
+
+def do(
+    context: HydraContext, config: DictConfig, task: TaskFunction, state: Any, cpus: float
+) -> JobReturn:
+    """Do one run on the node that it was sent to."""
+    setup_globals()
+    Singleton.set_state(state)
+    HydraConfig.instance().set_config(config)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    os.environ["BENCH_SIDE_BY_SIDE"] = str(max(1, int((cores or 1) / max(cpus, 1))))
+    return run_job(hydra_context=context, task_function=task, config=config,
+                   job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir")  # fmt: skip
