@@ -138,7 +138,8 @@ def markdown(table: pd.DataFrame) -> str:
         text = re.sub(r"[\\`*|]", r"\\\g<0>", text).replace("<", "&lt;")
         return text.replace("](", r"]\(")  # no link
 
-    lines = [list(map(escape, line)) for line in (table.columns, *table.to_numpy().tolist())]
+    rows = [list(table.columns), *table.to_numpy().tolist()]
+    lines = [[escape(value) for value in row] for row in rows]
     lines.insert(1, ["---"] * len(table.columns))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 

@@ -21,7 +21,6 @@ from typing import Any
 from bench.storage import atomic
 
 FOLDER = ".known"  # below the results
-LOCK = ".lock"  # of a run: it is opened by whoever looks, and holds nothing
 SETTLED = 2_000_000_000  # ns: two changes nearer to each other than this may have the same time
 
 
@@ -33,7 +32,7 @@ def identity(place: Path) -> str:
     seen, latest = [], 0
     with os.scandir(place) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
-            if entry.name == LOCK or not entry.is_file():
+            if entry.name.startswith(".") or not entry.is_file():  # a lease, which holds no results
                 continue
             facts = entry.stat()
             seen.append(f"{entry.name} {facts.st_size} {facts.st_ino} {facts.st_mtime_ns} "
