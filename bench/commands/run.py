@@ -24,6 +24,7 @@ All settings: python -m bench run algo=NAME task=NAME --cfg job
 
 from __future__ import annotations
 
+import argparse
 import glob
 import multiprocessing
 import os
@@ -371,6 +372,9 @@ def hydra_run(words: list[str]) -> int:
     """Hand over to Hydra as its own command line would; return its exit status."""
     before = sys.argv
     sys.argv = ["bench", *words]
+    check = getattr(argparse.ArgumentParser, "_check_help", None)  # from Python 3.14 on
+    if check:  # which refuses a help of Hydra 1.3.8 that is no string
+        argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF.absolute()), config_name="request")(
             job
@@ -379,6 +383,8 @@ def hydra_run(words: list[str]) -> int:
         return int(stop.code or 0)
     finally:
         sys.argv = before
+        if check:
+            argparse.ArgumentParser._check_help = check  # type: ignore[attr-defined]
     return 0
 
 
