@@ -1,5 +1,6 @@
 """Several values of a setting: which runs they are, and where these lie."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from bench.__main__ import main
+from bench.commands.run import hydra_run
 from bench.errors import UsageError
 from bench.sweeps import common, expanded, placed, plain, swept
 
@@ -93,3 +95,16 @@ def test_a_working_directory_is_left_as_it_was(tmp_path, monkeypatch):
     )  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["records"]
     assert len(list(tmp_path.glob("records/default/*/random/*/run.json"))) == 2
+
+
+def test_hydras_help_is_not_checked_as_python_3_14_does(monkeypatch):
+    def refuse(self, action):
+        raise ValueError("badly formed help string")
+
+    def main(**_):
+        return lambda job: lambda: argparse.ArgumentParser()._check_help(None)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "_check_help", refuse, raising=False)
+    monkeypatch.setattr("bench.commands.run.hydra.main", main)
+    assert hydra_run([]) == 0
+    assert argparse.ArgumentParser._check_help is refuse
