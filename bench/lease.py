@@ -3,9 +3,10 @@
 A lease is the file `.lease-<n>` with the highest n. It names its holder and holds a number that
 the holder raises every few seconds. To claim the folder is to create the next file, which the file
 system lets one process alone do, on a network mount too: no file locks are needed. A holder of this
-host is gone when its process is; one of another host when its number stands still for a minute of
-the observer's own time, so that the clocks of hosts may differ. A holder that was paused for so
-long finds a higher file than its own, and writes no more.
+host is gone when its process is; one of another host when its number stands still for 90 s of the
+observer's own time, so that the clocks of hosts may differ (network mounts may show what is up to
+60 s old). A holder that was paused for so long finds a higher file than its own, and writes no
+more.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.errors import LostError, UsageError
 
 NAME = ".lease-"
 BEAT = float(os.environ.get("BENCH_LEASE_BEAT", "5"))  # s between signs of life
-SILENCES = 12  # beats that a holder of another host may miss before it counts as gone
+SILENCES = 18  # beats that a holder of another host may miss before it counts as gone
 SIZE = 400  # bytes of every lease, so that one takes another's place in a single write
 
 silent: set[bytes] = set()  # what this process has watched for long, and nobody changed

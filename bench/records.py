@@ -135,8 +135,8 @@ class Record:
     def append_progress(self, line: Mapping[str, Any]) -> None:
         """Add a line to progress.jsonl in one write; a reader skips a last line without its end."""
         content = json.dumps(line).encode() + b"\n"
-        self.check_held()
         with (self.path / GROWING).open("ab") as file:
+            self.check_held()  # who takes over later replaces the file, so that this goes nowhere
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # its checksum must not reach the disk before it does
@@ -158,7 +158,8 @@ class Record:
         if path.exists():
             self.sums.grown(f"{size}:{self.progress.hexdigest()}")
             self.sums.save(self.sums.current())  # before the file is shortened
-            os.truncate(path, size)
+            with atomic(path, lambda _: self.check_held()) as file:
+                file.write(content)
 
     def last_progress(self) -> dict[str, Any]:
         """Return the last complete line of progress.jsonl, or {}.

@@ -72,7 +72,7 @@ def states_of(runs: list[Settings]) -> list[str]:
     Raises:
         UsageError: as `state_of` does, where a process of this host is making one too.
     """
-    with ThreadPoolExecutor(100) as pool:  # a holder that has died is watched for a minute
+    with ThreadPoolExecutor(100) as pool:  # a holder that has died is watched for 90 s
         list(pool.map(lambda settings: watched(run_dir(settings)), runs))
     states = []
     for settings in runs:

@@ -1,10 +1,9 @@
 """`hydra/launcher=ray`: every run is a task of a Ray cluster. Hydra looks for launchers here.
 
 Hydra's own plugin asks for cloudpickle before 3, for Ray's dashboard and for an AWS client, cannot
-join a running cluster as it is, and ends with the first run whose worker dies.
+join a running cluster as it is, and ends with the first run whose worker dies. Annotations are no
+strings here: Hydra looks at plugins outside of `sys.modules`, where dataclasses would resolve them.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Sequence

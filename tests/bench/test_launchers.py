@@ -1,5 +1,6 @@
 """Launchers: what each run gets, several hosts on one folder, and clusters where installed."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from test_lease import from_elsewhere
 from test_sweeps import TINY
 
+import hydra_plugins.multimodal_rl_bench as plugin
 from bench import launchers, lease
 from bench.__main__ import main
 from bench.launchers import VISIBLE, own_device
@@ -136,3 +138,11 @@ def test_a_killed_worker_takes_no_other_run_with_it(launcher, tmp_path):
     assert len(kept) == 3
     assert subprocess.run(call, capture_output=True).returncode == 0
     assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+def test_other_programs_of_hydra_find_the_plugin():
+    """Hydra runs a plugin's module that nobody has imported, and leaves it out of sys.modules."""
+    spec = importlib.util.spec_from_file_location("found_by_hydra", plugin.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.RayLauncherConf().ray.init == {"address": None}

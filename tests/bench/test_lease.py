@@ -166,3 +166,14 @@ def test_signs_of_life_are_no_new_files(tmp_path):
             deadline -= 1
         assert holder(tmp_path).content != first
         assert os.listdir(tmp_path) == [mine.path.name]
+
+
+def test_a_line_goes_nowhere_once_another_has_gone_on_from_a_checkpoint(tmp_path):
+    record, other = Record(tmp_path), Record(tmp_path)
+    with record.lock():
+        record.append_progress({"env_steps": 1})
+        size = record.progress_size
+        record.append_progress({"env_steps": 2})
+        record.check_held = lambda: other.restore_progress(size)  # right after it has looked
+        record.append_progress({"env_steps": 3})
+    assert (tmp_path / "progress.jsonl").read_text() == '{"env_steps": 1}\n'
