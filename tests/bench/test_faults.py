@@ -178,7 +178,8 @@ FILES = ["checkpoint.pt", "episodes.parquet", "paths.npz", "policy.pt", "progres
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    files = (path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    return {path.name: path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("name", FILES)
