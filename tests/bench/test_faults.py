@@ -360,7 +360,7 @@ def test_a_run_that_another_process_has_made_meanwhile_is_not_made_anew(
         results = tmp_path / source.name
         shutil.copytree(source, results)
         kept = contents(results / PLACE)
-        monkeypatch.setattr("bench.commands.run.state_of", lambda settings: "new")
+        monkeypatch.setattr("bench.commands.run.states_of", lambda runs: ["new"])
         assert run(results) == 2
         assert "has just been made by another process" in capsys.readouterr().err
         assert contents(results / PLACE) == kept
@@ -372,7 +372,7 @@ def test_a_run_that_goes_on_is_left_alone(half, tmp_path, capsys, monkeypatch):
     with Record(results / PLACE).lock():
         for look in (True, False):  # the other one may begin after this one has looked
             if not look:
-                monkeypatch.setattr("bench.commands.run.state_of", lambda settings: "resume")
+                monkeypatch.setattr("bench.commands.run.states_of", lambda runs: ["resume"])
             for words in ([], ["overwrite=true"]):
                 assert run(results, *words) == 2
                 error = capsys.readouterr().err.strip().splitlines()[-1]
