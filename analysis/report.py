@@ -40,6 +40,7 @@ from bench.analysis.variants import names_apart, tell_apart
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
+LISTED = 200  # runs up to which their table is plain on the page; it is packed beyond
 HOVERED = {name: metric.title for name, metric in METRICS.items()}  # that the page can chart
 SYMBOLS = dict(zip("osD^vP*Xp<>h", (
     "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x", "pentagon",
@@ -94,11 +95,14 @@ def write_page(
         "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "",
         "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": ({}, []),
         "floors": set(), "manifest": manifest(runs),
+        "packed_manifest": "",
         "command": again,
     }  # fmt: skip
     frame = evaluations(runs) if frame is None else frame
     if not frame.empty:
         page |= content(runs, frame, out, notes)
+    if len(runs) > LISTED:
+        page |= {"manifest": "", "packed_manifest": packed(page["manifest"])}
     template = jinja2.Template(TEMPLATE.read_text(), autoescape=True)
     index = out / "index.html"
     beside = out / "index.html.tmp"  # a browser never sees half a page

@@ -73,6 +73,9 @@ def test_a_picture_on_the_page_is_the_file_beside_it(tmp_path):
     files = io.BytesIO(base64.b64decode(code)), tmp_path / "out" / name
     shown, saved = (np.array(Image.open(file).convert("RGB")) for file in files)
     assert shown.size > 10_000 and np.array_equal(shown, saved)
+    codes = re.findall(r"data:image/webp;base64,([^\"]+)", page)
+    files = [path.stat().st_size for path in (tmp_path / "out").glob("*.png")]
+    assert len(codes) == len(files) and sum(map(len, codes)) * 3 / 4 < 0.6 * sum(files)
 
 
 def test_records_of_several_seeds_are_one_pattern():
@@ -244,7 +247,9 @@ def test_damaged_and_foreign_files_are_named_and_skipped(tmp_path):
     assert set(frame["algo"]) == {"alpha"}
 
 
-def test_the_page_works_in_a_browser(tmp_path):
+@pytest.mark.parametrize("listed", [200, 0])
+def test_the_page_works_in_a_browser(tmp_path, monkeypatch, listed):
+    monkeypatch.setattr(report, "LISTED", listed)  # the table of runs is packed beyond
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("no Chromium here")
@@ -255,6 +260,7 @@ def test_the_page_works_in_a_browser(tmp_path):
     probe = """<script>
       const drawn = setInterval(() => {
         if (!document.querySelector("#points .scatterlayer .trace")) return;  // unpacked first
+        if (!document.querySelector("#runs td")) return;
         clearInterval(drawn);
         const traces = (id) => document.querySelectorAll(`#${id} .scatterlayer .trace`).length;
         const rows = () => document.querySelectorAll("#table tr[data-task]:not([hidden])").length;
@@ -271,9 +277,10 @@ def test_the_page_works_in_a_browser(tmp_path):
         document.querySelector("#filters input[value='maze-v1']").click();
         const hidden = document.querySelectorAll("section[hidden]").length;
         const image = document.querySelector("figure img");
+        const runs = document.querySelectorAll("#runs tbody tr").length;
         const saved = png(image).startsWith("data:image/png") && image.naturalWidth > 300;
         document.title = JSON.stringify(
-          {all, fewer, text, axis, hidden, saved, errors: window.errors});
+          {all, fewer, text, axis, hidden, saved, runs, errors: window.errors});
       }, 50);</script>"""
     caught = "<script>window.errors = []; onerror = (m) => errors.push(m);</script>"
     page.write_text(page.read_text().replace("<title>", caught + "<title>", 1) + probe)
@@ -285,7 +292,7 @@ def test_the_page_works_in_a_browser(tmp_path):
     assert title is not None
     assert json.loads(html.unescape(title[1])) == {
         "all": [2, 2, 4, 4], "fewer": [1, 1, 2, 2], "text": "exp/maze-v1/alpha<br>seed 0",
-        "axis": "return", "hidden": 1, "saved": True, "errors": []
+        "axis": "return", "hidden": 1, "saved": True, "runs": 4, "errors": []
     }  # fmt: skip
 
 
