@@ -84,7 +84,8 @@ def understand(words: list[str]) -> Request:
         for name in names(wanted[0]):
             if name not in valid:
                 raise UsageError(unknown(kind, name, list(valid)))
-    store = ConfigStore.instance()
+    store: Any = ConfigStore.instance()
+    store.__deepcopy__ = lambda memo: store  # Hydra copies all of it for each run, to load a few
     store.store(name="schema", node=Settings)
     # Hydra composes a sweep once without what is swept, so the groups need values of their own
     first = {"override algo": chosen.algos[0]}, {"override task": chosen.tasks[0]}

@@ -131,3 +131,11 @@ def test_no_task_runner_or_analysis_names_an_algorithm():
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     assert node.value not in names, path
+
+
+def test_what_hydra_may_share_between_runs_is_changed_by_none():
+    first, second = (settings("algo=sac", "task=pointmaze-v1")[0] for _ in range(2))
+    first.algo.critic.hidden = (1,)
+    first.task.horizon = 1
+    assert second.algo.critic.hidden != (1,) and second.task.horizon != 1
+    assert settings("algo=sac", "task=pointmaze-v1")[0] == second
