@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from bench.analysis import metrics
+from bench.known import Known
 from bench.records import Record
 from bench.settings import binding, flat
 from bench.storage import CHECKSUMS
@@ -27,6 +28,8 @@ EPISODES = ["env_steps", "protocol", "commanded", "episode", "return", "length",
             "mode_name"]  # fmt: skip
 STEPS_APART = 0.01  # share by which the last evaluations of comparable runs may be apart
 READERS = 2  # threads
+COUNTS = ("env_steps", "protocol", "episodes")  # of an evaluation, beside its metrics
+Scores = dict[str, list[Any]]  # by name, the values of a run's evaluations
 
 
 @dataclass
@@ -40,6 +43,8 @@ class RunRecord:
         episodes: episodes.parquet, one row per evaluation episode.
         headings: headings.npz, by env steps: how many actions head which way, (B, D) (see
             `metrics.Evaluations`).
+        scores: of its evaluations (see `scored`), once they are known.
+        mark: what its files were known by before they were read (see `bench.known.identity`).
     """
 
     path: Path
@@ -47,6 +52,8 @@ class RunRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     episodes: pd.DataFrame = field(default_factory=pd.DataFrame)
     headings: dict[int, np.ndarray] = field(default_factory=dict)
+    scores: Scores | None = None
+    mark: str = ""
 
     @property
     def modes(self) -> list[str]:
@@ -159,16 +166,21 @@ def arrays(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_runs(results: str | Path) -> list[RunRecord]:
+def read_runs(results: str | Path, known: Known | None = None) -> list[RunRecord]:
     """Return all runs below a folder, sorted by place.
 
     Warns of files that are not what was written or cannot be read, and of copies: a run counts
     once, a damaged one not at all.
+
+    Args:
+        results: the folder.
+        known: what was made of records that have not changed since; `remember` adds to it.
     """
 
     def attempt(place: Path) -> RunRecord | str:
         try:
-            return read_run(place)
+            before = known.get(place.parent) if known else (None, "")
+            return read_run(place, *before)
         except (OSError, ValueError, TypeError, LookupError) as error:
             return f"skipped {place}: {error}"
 
@@ -211,8 +223,13 @@ def without_copies(runs: list[RunRecord], results: Path) -> list[RunRecord]:
     return sorted(found, key=lambda run: run.path)
 
 
-def read_run(place: Path) -> RunRecord:
+def read_run(place: Path, known: Any = None, mark: str = "") -> RunRecord:
     """Return the run whose run.json this is; what it may lack is filled in.
+
+    Args:
+        place: of its run.json.
+        known: what `remember` kept of it, if none of its files has changed: they were checked.
+        mark: what its files are known by.
 
     Raises:
         ValueError: if it, or its episodes.parquet, is not what its name says, or any file of the
@@ -220,7 +237,10 @@ def read_run(place: Path) -> RunRecord:
         OSError: if it cannot be read.
     """
     record = Record(place.parent)
-    if not record.locked():  # else a run writes them now; its checkpoint is often thrown away
+    scores, settings = recalled(known)
+    if (
+        scores is None and not record.locked()
+    ):  # else a run writes them now; its checkpoint is often thrown away
         record.sums.verify(but=("checkpoint.pt",))
     facts = json.loads(place.read_text())
     if not isinstance(facts, dict) or not {"algo", "task", "seed"} <= facts.keys():
@@ -235,10 +255,11 @@ def read_run(place: Path) -> RunRecord:
     lies = place.parent.absolute().parts
     if lies[-3:] == (facts["task"], facts["algo"], f"seed={facts['seed']}"):
         facts["experiment"] = lies[-4]  # whose folder may have got another name since
-    settings = flat(binding(record.read_config()))
+    if settings is None:
+        settings = flat(binding(record.read_config()))
     table = place.with_name("episodes.parquet")
     if not table.exists():
-        return RunRecord(place.parent, facts, settings)
+        return RunRecord(place.parent, facts, settings, mark=mark)
     try:
         episodes = pq.ParquetFile(table).read(use_threads=False).to_pandas()
     except (OSError, ValueError) as error:
@@ -249,7 +270,29 @@ def read_run(place: Path) -> RunRecord:
     if len(labels) and top and (labels.min() < -1 or labels.max() > top):
         raise ValueError(f"{table.name} has labels outside -1..{top}")
     headed = read_headings(place.with_name("headings.npz"))
-    return RunRecord(place.parent, facts, settings, episodes, headed)
+    return RunRecord(place.parent, facts, settings, episodes, headed, scores, mark)
+
+
+def recalled(known: Any) -> tuple[Scores | None, dict[str, Any] | None]:
+    """Return the scores and settings that `remember` kept, None for what is of another form."""
+    if not isinstance(known, list) or len(known) != 2:
+        return None, None
+    scores, settings = known
+    if not isinstance(scores, dict) or not isinstance(settings, dict):
+        return None, None
+    columns = [values for values in scores.values() if isinstance(values, list)]
+    names = [*COUNTS, *metrics.METRICS]
+    if list(scores) != names or len(columns) != len(names) or len(set(map(len, columns))) != 1:
+        return None, None
+    return scores, settings
+
+
+def remember(runs: Sequence[RunRecord], known: Known) -> None:
+    """Keep scores and settings of runs for the next time, by what their files were known by."""
+    for run in runs:
+        if run.scores is not None:
+            known.put(run.path, run.mark, [run.scores, run.settings])
+    known.save()
 
 
 def read_headings(place: Path) -> dict[int, np.ndarray]:
@@ -288,7 +331,7 @@ def table(runs: list[RunRecord]) -> pd.DataFrame:
     for run in runs:
         if run.episodes.empty:
             continue
-        facts, num_modes, own = run.facts, len(run.modes), run.episodes
+        facts, num_modes = run.facts, len(run.modes)
         fixed = {key: facts.get(key) for key in KEYS} | {
             "floor": run.floor,
             "mujoco": facts.get("versions", {}).get("mujoco"),
@@ -296,25 +339,38 @@ def table(runs: list[RunRecord]) -> pd.DataFrame:
             "minutes": sum(facts.get("seconds", {}).values()) / 60,
             "num_modes": num_modes,
         }
-        codes, protocols = pd.factorize(own["protocol"], sort=True)
-        key = own["env_steps"].to_numpy(np.int64) * len(protocols) + codes
-        keys, group = np.unique(key, return_inverse=True)
-        at, protocol = keys // len(protocols), np.asarray(protocols)[keys % len(protocols)]
+        run.scores = scores = run.scores or scored(run)
+        at, protocol = np.array(scores["env_steps"]), np.array(scores["protocol"])
         uncommanded = np.empty(0, np.int64)  # env steps at which there was no mode to command
         if num_modes and facts["algo"] in commandable:
             uncommanded = np.setdiff1d(at[protocol == "sampled"], at[protocol == "commanded"])
         columns = {
-            "env_steps": [*at.tolist(), *uncommanded.tolist()],
-            "protocol": [*protocol.tolist(), *["commanded"] * len(uncommanded)],
-            "episodes": [*np.bincount(group).tolist(), *[0] * len(uncommanded)],
+            "env_steps": [*scores["env_steps"], *uncommanded.tolist()],
+            "protocol": [*scores["protocol"], *["commanded"] * len(uncommanded)],
+            "episodes": [*scores["episodes"], *[0] * len(uncommanded)],
         }
-        for name, values in metrics.evaluations(run.evaluations(group)).items():
-            columns[name] = [*values.tolist(), *[metrics.METRICS[name].nothing] * len(uncommanded)]
+        for name, metric in metrics.METRICS.items():
+            columns[name] = [*scores[name], *[metric.nothing] * len(uncommanded)]
         rows = len(columns["env_steps"])
         parts.append({name: [value] * rows for name, value in fixed.items()} | columns)
     if not parts:
         return pd.DataFrame()
     return pd.DataFrame({name: [v for part in parts for v in part[name]] for name in parts[0]})
+
+
+def scored(run: RunRecord) -> Scores:
+    """Return all metrics of a run's evaluations, by env steps and protocol."""
+    own = run.episodes
+    codes, protocols = pd.factorize(own["protocol"], sort=True)
+    key = own["env_steps"].to_numpy(np.int64) * len(protocols) + codes
+    keys, group = np.unique(key, return_inverse=True)
+    columns = {
+        "env_steps": (keys // len(protocols)).tolist(),
+        "protocol": np.asarray(protocols)[keys % len(protocols)].tolist(),
+        "episodes": np.bincount(group).tolist(),
+    }
+    made = metrics.evaluations(run.evaluations(group))
+    return columns | {name: values.tolist() for name, values in made.items()}
 
 
 def final_scores(frame: pd.DataFrame) -> pd.DataFrame:

@@ -37,6 +37,7 @@ from bench.analysis.metrics import METRICS
 from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, packed, sheet
 from bench.analysis.style import algo_colors, algo_markers, palette
 from bench.analysis.variants import names_apart, tell_apart
+from bench.known import Known
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
@@ -116,8 +117,11 @@ def chosen(
     experiments: list[str] | None = None,
     tasks: list[str] | None = None,
     algos: list[str] | None = None,
+    known: Known | None = None,
 ) -> tuple[list[RunRecord], list[str]]:
     """Return the runs below `results` that are asked for (see `write`), told apart by name.
+
+    What is known of records, if that is given, need not be read.
 
     Returns:
         The runs, and a line on each record that was skipped and each name that was split.
@@ -127,7 +131,7 @@ def chosen(
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        runs = read_runs(results)
+        runs = read_runs(results, known)
     runs = [
         run for run in runs
         if (experiments is None or run.facts["experiment"] in experiments)

@@ -100,10 +100,10 @@ class Known:
         """Write what is known, where it has changed and the folder can be written."""
         if self.now == self.before:
             return
-        body = json.dumps(self.now).encode()
         try:
+            body = json.dumps(self.now).encode()
             self.path.parent.mkdir(exist_ok=True)
             with atomic(self.path) as file:
                 file.write(self.head(body).encode() + b"\n" + body)
-        except OSError:  # read-only or full: it is read anew next time
+        except (OSError, TypeError):  # read-only, full, or no plain value: it is read anew
             return

@@ -76,15 +76,21 @@ def state(results: Path) -> dict[Path, tuple[int, int]]:
 
 def once(results: Path, values: dict[str, str]) -> int:
     """Write the page; print its table and path."""
-    from bench.analysis import report
+    import bench.found
+    import bench.settings
+    from bench.analysis import load, metrics, report
     from bench.analysis.load import table
+    from bench.known import Known
 
-    wanted = [values[key].split(",") if values[key] else None
-              for key in ("experiment", "task", "algo")]  # fmt: skip
+    experiments, tasks, algos = (
+        values[key].split(",") if values[key] else None for key in ("experiment", "task", "algo")
+    )
     try:
-        runs, notes = report.chosen(results, *wanted)
+        known = Known(results, "report", (load, metrics, bench.found, bench.settings))
+        runs, notes = report.chosen(results, experiments, tasks, algos, known)
         frame, out = table(runs), values["out"] or results / "report"
-        again = report.command(results, out, *wanted)
+        load.remember(runs, known)
+        again = report.command(results, out, experiments, tasks, algos)
         index = report.write_page(runs, notes, out, again, frame)
     except (ValueError, OSError) as error:
         raise UsageError(" ".join(str(error).split())) from None

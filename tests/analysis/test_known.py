@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 
 import pandas as pd
 import pytest
 from test_report import make_run
 
 from bench import known
+from bench.__main__ import main
+from bench.analysis import load
 from bench.commands import status
 from bench.known import FOLDER, Known, identity
+from bench.storage import Checksums
 
 
 @pytest.fixture
@@ -127,3 +131,49 @@ def test_names_with_brackets_and_newlines_stay_in_their_row(tmp_path, capsys):
     facts = json.loads(next(tmp_path.rglob("run.json")).read_text())
     assert facts["algo"] == "[red]a\nb[/]"
     assert "exp/maze-v1/[red]a b[/]/seed=0" in shown(tmp_path, capsys)
+
+
+def reported(results, capsys):
+    assert main(["report", f"results={results}", f"out={results.parent / 'out'}"]) == 0
+    capsys.readouterr()
+    return {name: (results.parent / "out" / name).read_bytes()
+            for name in ("table.csv", "survival.csv", "settings.csv", "index.html")}  # fmt: skip
+
+
+def test_a_report_scores_only_what_has_changed_and_says_the_same(
+    tmp_path, capsys, monkeypatch, settled
+):
+    results = tmp_path / "results"
+    places = [make_run(results, seed=seed) for seed in range(2)]
+    (places[0] / "config.yaml").write_text("num_envs: 8\nalgo: {gamma: 0.9}\n")
+    made, scored = [], load.scored
+    monkeypatch.setattr(load, "scored", lambda run: made.append(run.path) or scored(run))
+    first = reported(results, capsys)
+    assert made == places
+    assert reported(results, capsys) == first and made == places
+    lose(places[1])
+    (places[0] / "config.yaml").write_text("num_envs: 9\nalgo: {gamma: 0.9}\n")
+    made.clear()
+    changed = reported(results, capsys)
+    assert made == places
+    shutil.rmtree(results / FOLDER)
+    assert reported(results, capsys) == changed and changed["table.csv"] != first["table.csv"]
+
+
+def test_a_record_that_was_damaged_since_is_left_out(tmp_path, capsys, settled):
+    results = tmp_path / "results"
+    sound, damaged = (make_run(results, seed=seed) for seed in range(2))
+    sums = Checksums(damaged)
+    sums.save({"episodes.parquet": [sums.identity("episodes.parquet")]})
+    reported(results, capsys)
+    lose(damaged)
+    assert main(["report", f"results={results}", f"out={tmp_path / 'out'}"]) == 0
+    error = capsys.readouterr().err
+    assert f"skipped {damaged}" in error and str(sound) not in error
+
+
+@pytest.mark.parametrize("value", [
+    None, [], [{}, {}], ["a", "b"], [{"env_steps": [1]}, {}], [1, 2, 3],
+])  # fmt: skip
+def test_scores_of_another_form_are_not_trusted(value):
+    assert load.recalled(value) == (None, None)
