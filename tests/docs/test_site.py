@@ -16,7 +16,7 @@ from bench.sweeps import expanded, plain
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = ["index", "first_comparison", "runs_and_sweeps", "extending"]
-TINY = ["budget=smoke", "env_steps=2048", "num_envs=16", "eval.every=2048", "eval.episodes=4"]
+TINY = ["budget=smoke", "env_steps=6400", "num_envs=16", "eval.every=6400", "eval.episodes=4"]
 
 
 def commands(page):
