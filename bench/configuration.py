@@ -205,19 +205,23 @@ def restrict(values: Any, config: type) -> dict[str, Any]:
     return kept
 
 
+def composed(overrides: list[str], **more: Any) -> Any:
+    """Return what Hydra composes of the overrides of one run."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF.absolute())):
+        return compose("config", overrides, **more)
+
+
 def resolve(overrides: list[str]) -> Settings:
     """Compose and check the configuration of one run; `algo` and `task` are dataclasses.
 
     Raises:
         UsageError: one line on what is wrong with which key.
     """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF.absolute())):
-        try:
-            config = compose("config", [o for o in overrides if not o.startswith("hydra")])
-            settings = as_object(config)
-        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-            raise UsageError(one_line(error, overrides)) from None
+    try:
+        settings = as_object(composed([o for o in overrides if not o.startswith("hydra")]))
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UsageError(one_line(error, overrides)) from None
     check(settings)
     names = settings.names
     bench.tasks.registry[names.task].factory(names.task, settings.task)  # it checks its settings
@@ -230,20 +234,18 @@ def check_launcher(overrides: list[str]) -> None:
     Raises:
         UsageError: one line on what is wrong with which key.
     """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF.absolute())):
-        try:
-            compose("config", overrides, return_hydra_config=True)
-        except HydraException as error:
-            text = str(error.__cause__ or error)
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            asked = re.search(r"Could not find '(hydra/\w+)/(.*)'", text)
-            if asked:
-                listed = re.search(r"Available options in '.*':\n((?:\t.*\n?)*)", text)
-                valid = ", ".join(listed[1].split()) if listed else "none"
-                raise UsageError(f"{asked[1]}={asked[2]}: valid are {valid}") from None
-            key = re.search(r"full_key: (\S+)", text)
-            raise UsageError(f"{key[1]}: {lines[0]}" if key else lines[0]) from None
+    try:
+        composed(overrides, return_hydra_config=True)
+    except HydraException as error:
+        text = str(error.__cause__ or error)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        asked = re.search(r"Could not find '(hydra/\w+)/(.*)'", text)
+        if asked:
+            listed = re.search(r"Available options in '.*':\n((?:\t.*\n?)*)", text)
+            valid = ", ".join(listed[1].split()) if listed else "none"
+            raise UsageError(f"{asked[1]}={asked[2]}: valid are {valid}") from None
+        key = re.search(r"full_key: (\S+)", text)
+        raise UsageError(f"{key[1]}: {lines[0]}" if key else lines[0]) from None
 
 
 def as_object(config: Any) -> Settings:
