@@ -6,7 +6,10 @@ strings here: Hydra looks at plugins outside of `sys.modules`, where dataclasses
 """
 
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +67,8 @@ class RayLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         variables = {key: os.environ[key] for key in os.environ if key.startswith(PASSED)}
         if not ray.is_initialized():
-            ray.init(**init_settings(self.settings["init"], variables))
+            with own_handlers():
+                ray.init(**init_settings(self.settings["init"], variables))
         gpus = ray.cluster_resources().get("GPU", 0)
         asked = remote_settings(self.settings["remote"], gpus, str(self.config.device))
         remote = ray.remote(do).options(**asked)
@@ -81,11 +85,30 @@ class RayLauncher(Launcher):
                                                                    strict=True)]  # fmt: skip
 
 
+@contextmanager
+def own_handlers() -> Iterator[None]:
+    """Keep what this process does when it is asked to end: `ray.init` makes it end at once."""
+    if threading.current_thread() is not threading.main_thread():  # which Ray leaves alone
+        yield
+        return
+    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for which, handler in before.items():
+            if handler is not None:  # what C code has set cannot be set from here
+                signal.signal(which, handler)
+
+
 def init_settings(given: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
-    """Return what `ray.init` is called with: a cluster that is joined has its store already."""
+    """Return what `ray.init` is called with: a cluster that is joined has its store already.
+
+    In one that is started, runs are as nice as the command, not by 15 nicer than it.
+    """
     settings = {"log_to_driver": False, "logging_level": "warning", **given}
     if settings.get("address") is None:
-        settings = {"include_dashboard": False, "object_store_memory": STORE, **settings}
+        settings = {"include_dashboard": False, "object_store_memory": STORE,
+                    "_system_config": {"worker_niceness": 0}, **settings}  # fmt: skip
     else:
         settings.pop("object_store_memory", None)
     environment = dict(settings.get("runtime_env") or {})
