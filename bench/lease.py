@@ -12,13 +12,14 @@ more.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from bench.errors import LostError, UsageError
 NAME = ".lease-"
 BEAT = float(os.environ.get("BENCH_LEASE_BEAT", "5"))  # s between signs of life
 SILENCES = 18  # beats that a holder of another host may miss before it counts as gone
+LOOKS = 2 * SILENCES  # at a holder of another host, half a beat apart
+SHARED = "BENCH_SILENT_FILE"  # names the file that says who was silent for long to a sweep's runs
 SIZE = 400  # bytes of every lease, so that one takes another's place in a single write
 
 silent: set[bytes] = set()  # what this process has watched for long, and nobody changed
@@ -156,21 +159,74 @@ def watched(folder: Path) -> Holder | None:
 
 def judged(folder: Path) -> tuple[Holder | None, int]:
     """Return who holds a folder, as `watched` does, and the number of the lease that says so."""
-    first = found = holder(folder)
-    if found is not None and found.content in silent:
-        return None, found.number
-    for _ in range(2 * SILENCES):  # looks, and no clock: this process may be paused meanwhile
-        if found is None or found.gone():
-            return None, found.number if found else 0
-        if found.here() or found != first:
-            return found, found.number
-        time.sleep(BEAT / 2)
-        found = holder(folder)
-    if found is not None and found == first:
-        silent.add(found.content)
-    if found is None or found == first or found.gone():
-        return None, found.number if found else 0
-    return found, found.number
+    return judged_together([folder])[folder]
+
+
+def judged_together(folders: Iterable[Path]) -> dict[Path, tuple[Holder | None, int]]:
+    """Return what `judged` does of every folder; whoever may be dead is waited for but once."""
+    first = {folder: holder(folder) for folder in folders}
+    verdicts: dict[Path, tuple[Holder | None, int]] = {}
+    for look in range(LOOKS + 1):  # and no clock: this process may be paused meanwhile
+        if look:
+            time.sleep(BEAT / 2)
+        for folder in first.keys() - verdicts.keys():
+            found = holder(folder) if look else first[folder]
+            if found is None or found.gone() or is_silent(found):
+                verdicts[folder] = None, found.number if found else 0
+            elif found.here() or found != first[folder]:
+                verdicts[folder] = found, found.number
+            elif look == LOOKS:
+                silent.add(found.content)
+                verdicts[folder] = None, found.number
+        if len(verdicts) == len(first):
+            break
+    return verdicts
+
+
+def is_silent(user: Holder) -> bool:
+    """Return whether a holder has been watched for long, by this process or for its sweep."""
+    if user.content in silent:
+        return True
+    try:
+        return digest(user.content) in Path(os.environ[SHARED]).read_text().split()
+    except (KeyError, OSError):
+        return False
+
+
+def digest(content: bytes) -> str:
+    """Return a lease's content in a word."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def watch(folders: Sequence[Path], shared: Path, ended: threading.Event) -> None:
+    """Tell the runs of a sweep who has been silent for long, so that none has to wait for it.
+
+    Args:
+        folders: looked at, all together, until the end.
+        shared: the file that `SHARED` names for the runs.
+        ended: set when the sweep is over.
+    """
+    last: dict[Path, Holder | None] = {}
+    looks = dict.fromkeys(folders, 0)
+    written: set[bytes] = set()
+    while True:
+        for folder in folders:
+            with contextlib.suppress(UsageError, OSError):  # a mount that is away for a while
+                found = holder(folder)
+                same = found is not None and found == last.get(folder)
+                looks[folder] = looks[folder] + 1 if same else 0
+                last[folder] = found
+                if found is not None and looks[folder] >= LOOKS and not found.here():
+                    silent.add(found.content)
+        if silent > written:
+            with contextlib.suppress(OSError):
+                text = " ".join(map(digest, silent.copy()))
+                fresh = shared.with_name(f"{shared.name}.new")
+                fresh.write_text(text)
+                fresh.replace(shared)
+                written = silent.copy()
+        if ended.wait(BEAT / 2):
+            return
 
 
 class Lease:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import bench.algos
 import bench.tasks
 from bench.configuration import as_dict
 from bench.errors import UsageError
-from bench.lease import InUseError, watched
+from bench.lease import InUseError, judged_together, watched
 from bench.records import Record
 from bench.settings import Settings, binding, flat
 from bench.storage import Damaged
@@ -72,8 +71,7 @@ def states_of(runs: list[Settings]) -> list[str]:
     Raises:
         UsageError: as `state_of` does, where a process of this host is making one too.
     """
-    with ThreadPoolExecutor(100) as pool:  # a holder that has died is watched for 90 s
-        list(pool.map(lambda settings: watched(run_dir(settings)), runs))
+    judged_together(map(run_dir, runs))  # one that has died is watched for 90 s
     states = []
     for settings in runs:
         try:

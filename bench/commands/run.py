@@ -55,7 +55,7 @@ from bench.display import Bar, Overview, show
 from bench.divergence import tell_count
 from bench.errors import UsageError
 from bench.launchers import check_installed, device_here, launcher_of
-from bench.lease import holder
+from bench.lease import SHARED, holder, watch
 from bench.memory import keep_freed_memory
 from bench.provenance import now
 from bench.records import Record
@@ -68,7 +68,7 @@ from bench.sweeps import check_places, common, expanded, placed, plain, swept
 console = Console(stderr=True)
 PARENT = os.getppid()  # when this process began; a later one means that it is gone
 ATTEMPTS = 3  # times that a launcher is started
-PATIENCE = 60  # s that a run without its worker may take to save
+PATIENCE = 60  # s that runs without their workers may take to save
 POLL = 0.2  # s between looks at a run's process
 
 
@@ -110,7 +110,8 @@ def main(words: list[str]) -> int:
         return report(runs)
     if len(runs) == 1 and not any(word.startswith("hydra/launcher=") for word in words):
         return single(runs[0], states[0], source)
-    return sweep(request, runs, flags if "-m" in flags else [*flags, "-m"])
+    here = [settings for settings, state in zip(runs, states, strict=True) if state != "elsewhere"]
+    return sweep(request, runs, here, flags if "-m" in flags else [*flags, "-m"])
 
 
 def take_shown(words: list[str]) -> tuple[list[str], list[str]]:
@@ -206,11 +207,17 @@ def note_killed(place: Path, by: str) -> None:
     print(f"{place}: {error}", file=sys.stderr)
 
 
-def sweep(request: Any, runs: list[Settings], flags: list[str]) -> int:
+def sweep(request: Any, runs: list[Settings], here: list[Settings], flags: list[str]) -> int:
     """Run side by side through Hydra's launcher, with one overall display.
 
     A launcher whose worker is killed ends, and all its other runs with it. It is started again, a
     few times, for what is not done.
+
+    Args:
+        request: what is asked for.
+        runs: all of them.
+        here: those that no other host was making before.
+        flags: Hydra's.
     """
     workers = min(cores(), len(runs))
     if launcher_of(request.words) == "submitit_slurm":
@@ -227,20 +234,27 @@ def sweep(request: Any, runs: list[Settings], flags: list[str]) -> int:
     with Overview(console, places) as overview, stoppable(shared) as stop_file:
         if not any(word.startswith("hydra.sweep.dir=") for word in [*words, *flags]):
             words.append(f"hydra.sweep.dir='{launcher_folder(request, runs[0], stop_file)}'")
-        watcher = threading.Thread(target=overview.watch, args=(quiet,), daemon=True)
-        watcher.start()
+        watchers = [
+            threading.Thread(target=overview.watch, args=(quiet,), daemon=True),
+            threading.Thread(
+                target=watch, args=(places, Path(os.environ[SHARED]), quiet), daemon=True
+            ),
+        ]
+        for watcher in watchers:
+            watcher.start()
         try:
             for attempt in range(1, ATTEMPTS + 1):
                 status = hydra_run([*words, *flags])
                 if not status or status == 130 or stop_file.exists() or attempt == ATTEMPTS:
                     break
                 say(f"the launcher ended (status {status}); starting it again for what is left")
-                wait_for(places)
+                wait_for([run_dir(settings) for settings in here])
         except KeyboardInterrupt:
             status = 130
         finally:
             quiet.set()
-            watcher.join()
+            for watcher in watchers:
+                watcher.join()
         interrupted = status == 130 or stop_file.exists()
     if interrupted:
         say("interrupted; the same command continues what is not done")
@@ -298,11 +312,10 @@ def find_best(request: Request, flags: list[str]) -> int:
 
 def wait_for(places: list[Path]) -> None:
     """Wait until no run is going on: one that has lost its worker saves, and ends."""
-    for place in places:
-        for _ in range(PATIENCE):
-            if not Record(place).locked():
-                break
-            time.sleep(1)
+    for _ in range(PATIENCE):
+        if not any(Record(place).locked() for place in places):
+            return
+        time.sleep(1)
 
 
 def launcher_folder(request: Any, settings: Settings, stop_file: Path) -> Path:
@@ -352,6 +365,7 @@ def stoppable(shared: Path | None = None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=shared) as folder:
         stop_file = Path(folder) / "stop"
         os.environ[STOP_FILE] = str(stop_file)
+        os.environ[SHARED] = str(stop_file.with_name("silent"))
 
         def stop(*_: Any) -> None:
             if stop_file.exists():
@@ -363,7 +377,7 @@ def stoppable(shared: Path | None = None) -> Iterator[Path]:
         try:
             yield stop_file
         finally:
-            del os.environ[STOP_FILE]
+            del os.environ[STOP_FILE], os.environ[SHARED]
             for which, handler in before.items():
                 signal.signal(which, handler)
 

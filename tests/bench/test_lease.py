@@ -12,13 +12,14 @@ import pytest
 
 from bench import lease
 from bench.errors import LostError, UsageError
-from bench.lease import claimed, held, holder, numbers, watched
+from bench.lease import claimed, held, holder, judged_together, numbers, watched
 from bench.records import Record
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(lease, "BEAT", 0.02)
+    lease.silent.clear()
 
 
 def from_elsewhere(folder, number=1, **said):
@@ -106,6 +107,41 @@ def test_a_silent_holder_on_another_host_is_followed(tmp_path, content):
         (tmp_path / f"{lease.NAME}1").write_bytes(content)
     assert held(tmp_path), "cannot be told at once"
     with claimed(tmp_path) as mine:
+        assert mine.number == 2
+
+
+def test_many_silent_holders_are_waited_for_once(tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr(lease.time, "sleep", slept.append)
+    folders = [tmp_path / str(number) for number in range(20)]
+    for folder in folders:
+        folder.mkdir()
+        from_elsewhere(folder, began=folder.name)
+    assert set(judged_together(folders).values()) == {(None, 1)}
+    assert [watched(folder) for folder in folders] == [None] * 20
+    assert slept == [lease.BEAT / 2] * lease.LOOKS
+
+
+def test_the_runs_of_a_sweep_need_not_wait_for_whom_it_has_watched(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "BEAT", 0.05)
+    folders = [tmp_path / "dead", tmp_path / "alive"]
+    shared, ended = tmp_path / "silent", threading.Event()
+    for folder in folders:
+        folder.mkdir()
+        from_elsewhere(folder, began=folder.name)
+    thread = threading.Thread(target=lease.watch, args=(folders, shared, ended))
+    thread.start()
+    beat, deadline = 0, time.monotonic() + 60
+    while not shared.exists() and time.monotonic() < deadline:
+        from_elsewhere(folders[1], began="alive", beat=(beat := beat + 1))
+        time.sleep(lease.BEAT / 4)
+    ended.set()
+    thread.join()
+    lease.silent.clear()  # as in a process of its own
+    monkeypatch.setenv(lease.SHARED, str(shared))
+    assert lease.is_silent(holder(folders[0])) and not lease.is_silent(holder(folders[1]))
+    monkeypatch.setattr(lease.time, "sleep", lambda _: pytest.fail("waits"))
+    with claimed(folders[0]) as mine:
         assert mine.number == 2
 
 
