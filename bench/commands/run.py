@@ -54,7 +54,7 @@ from bench.configuration import CONF, Request, check_launcher, resolve, understa
 from bench.display import Bar, Overview, show
 from bench.divergence import tell_count
 from bench.errors import UsageError
-from bench.launchers import check_installed, device_here, launcher_of
+from bench.launchers import check_installed, launcher_of, own_device
 from bench.lease import SHARED, holder, watch
 from bench.memory import keep_freed_memory
 from bench.provenance import now
@@ -173,8 +173,9 @@ def job(config: DictConfig) -> float | None:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
     home = HydraConfig.get().runtime.cwd  # with hydra.job.chdir=true this one is elsewhere
     command = [sys.executable, "-m", "bench.commands.worker"]
-    environment = os.environ | device_here(config.device, os.environ)
-    process = subprocess.Popen(command, stdin=PIPE, cwd=home, env=environment)
+    with own_device(config.device) as (variables, files):
+        process = subprocess.Popen(command, stdin=PIPE, cwd=home, env=os.environ | variables,
+                                   pass_fds=files)  # fmt: skip
     if listens and not worker:  # a worker between two runs must not die of a Ctrl-C
         signal.signal(signal.SIGINT, before)
     assert process.stdin

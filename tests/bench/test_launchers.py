@@ -18,24 +18,58 @@ import hydra_plugins.multimodal_rl_bench as plugin
 from bench import launchers, lease
 from bench.__main__ import main
 from bench.launchers import VISIBLE, own_device
-from hydra_plugins.multimodal_rl_bench import init_settings, remote_settings
+from hydra_plugins.multimodal_rl_bench import init_settings, own_handlers, remote_settings
 
 
-def test_each_worker_has_a_gpu_of_its_own_and_more_workers_share_evenly():
-    workers = [f"LokyProcess-{number}" for number in range(1, 9)]
-    given = [own_device("auto", {}, 4, worker)[VISIBLE] for worker in workers]
-    assert given == ["0", "1", "2", "3"] * 2
-    given = [own_device("cuda", {VISIBLE: "5, GPU-7"}, 2, worker)[VISIBLE] for worker in workers]
-    assert given == ["5", "GPU-7"] * 4, "no other than what is to be seen"
+def seen_by_runs(count):
+    """Start runs, which see what they are told to, until they are to end."""
+    code = f"import os, sys; print(os.environ.get('{VISIBLE}')); sys.stdout.flush(); input()"
+    started = []
+    for _ in range(count):
+        with own_device("auto") as (variables, files):
+            started.append(subprocess.Popen(
+                [sys.executable, "-c", code], env=os.environ | variables, pass_fds=files,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            ))  # fmt: skip
+    return started, [one.stdout.readline().strip() for one in started]
 
 
-@pytest.mark.parametrize("case", [
-    ("cuda:1", {}, 4, "LokyProcess-1"), ("cpu", {}, 4, "LokyProcess-1"),
-    ("auto", {}, 1, "LokyProcess-2"), ("auto", {VISIBLE: ""}, 0, "LokyProcess-2"),
-    ("auto", {}, 4, "MainProcess"),
-])  # fmt: skip
-def test_a_gpu_that_is_chosen_or_alone_stays(case):
-    assert own_device(*case) == {}
+@pytest.fixture
+def four(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr(launchers.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv(VISIBLE, raising=False)
+
+
+def test_each_run_has_a_gpu_of_its_own_and_more_runs_share_evenly(four):
+    started, seen = seen_by_runs(8)
+    try:
+        assert seen == ["0", "1", "2", "3"] * 2
+        for one in (started[2], started[5]):
+            one.kill()
+            one.wait()
+        more, seen = seen_by_runs(3)
+        started += more
+        assert seen == ["2", "1", "0"], "where one has ended, however, and whoever comes next"
+    finally:
+        for one in started:
+            one.kill()
+            one.communicate()
+
+
+def test_no_other_gpus_are_shared_out_than_are_to_be_seen(four, monkeypatch):
+    assert launchers.gpus({VISIBLE: "5, GPU-7,"}, 2) == ["5", "GPU-7"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv(VISIBLE, "MIG-a/1/0,5")
+    with own_device("cuda") as (one, _), own_device("auto") as (other, _):
+        assert one == {VISIBLE: "MIG-a/1/0"} and other == {VISIBLE: "5"}
+
+
+@pytest.mark.parametrize("device, count", [("cuda:1", 4), ("cpu", 4), ("auto", 1), ("auto", 0)])
+def test_a_gpu_that_is_chosen_or_alone_stays(device, count, four, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    with own_device(device) as given:
+        assert given == ({}, ())
 
 
 def test_a_run_on_ray_asks_for_a_gpu_where_there_are_any():
@@ -44,6 +78,14 @@ def test_a_run_on_ray_asks_for_a_gpu_where_there_are_any():
     assert remote_settings({"num_gpus": None}, 2, "cpu")["num_gpus"] == 0
     packed = remote_settings({"num_gpus": 0.25, "num_cpus": 2}, 2, "auto")
     assert packed == {"max_retries": 0, "num_gpus": 0.25, "num_cpus": 2}
+
+
+def test_ray_leaves_to_a_sweep_what_it_does_when_asked_to_end():
+    """`ray.init` sets handlers by which the process ends, and no run saves."""
+    before = signal.getsignal(signal.SIGTERM)
+    with own_handlers():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_ray_cluster_that_is_joined_keeps_its_store():
@@ -117,7 +159,7 @@ def test_status_tells_where_a_run_goes_on(tmp_path, capsys):
 def test_a_killed_worker_takes_no_other_run_with_it(launcher, tmp_path):
     if find_spec(launchers.PACKAGES[launchers.EXTRAS[launcher]]) is None:
         pytest.skip(f"{launcher} is not installed")
-    words = [*TINY, "env_steps=16384", "seed=0,1,2,3", f"results={tmp_path}"]
+    words = [*TINY, "env_steps=4096", "eval.every=4096", "seed=0,1,2,3", f"results={tmp_path}"]
     call = [sys.executable, "-m", "bench", "run", *words, f"hydra/launcher={launcher}"]
     process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True)
     killed = None
