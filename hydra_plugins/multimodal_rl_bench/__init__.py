@@ -18,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -103,10 +104,12 @@ def own_handlers() -> Iterator[None]:
 def init_settings(given: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
     """Return what `ray.init` is called with: a cluster that is joined has its store already.
 
-    In one that is started, runs are as nice as the command, not by 15 nicer than it.
+    Without an address one is started, also beside another of this machine, which Ray would join. In
+    it, runs are as nice as the command, not by 15 nicer than it.
     """
-    settings = {"log_to_driver": False, "logging_level": "warning", **given}
-    if settings.get("address") is None:
+    address = given.get("address") or os.environ.get("RAY_ADDRESS") or "local"
+    settings = {"log_to_driver": False, "logging_level": "warning", **given, "address": address}
+    if address == "local":
         settings = {"include_dashboard": False, "object_store_memory": STORE,
                     "_system_config": {"worker_niceness": 0}, **settings}  # fmt: skip
     else:
@@ -130,7 +133,8 @@ def result(ray: Any, task: Any, overrides: list[str]) -> JobReturn:
         found: JobReturn = ray.get(task)
     except ray.exceptions.RayError as error:
         found = JobReturn(overrides=overrides, status=JobStatus.FAILED)
-        found.return_value = error
+        said = str(error).strip().partition("\n")[0]
+        found.return_value = CompactHydraException(f"{type(error).__name__}: {said}")  # one line
     return found
 
 

@@ -88,11 +88,17 @@ def test_ray_leaves_to_a_sweep_what_it_does_when_asked_to_end():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_ray_cluster_that_is_joined_keeps_its_store():
+def test_a_ray_cluster_that_is_joined_keeps_its_store(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     joined = init_settings({"address": "auto", "object_store_memory": None}, {"BENCH_A": "1"})
     assert "object_store_memory" not in joined and joined["address"] == "auto"
     assert joined["runtime_env"] == {"env_vars": {"BENCH_A": "1"}}
-    assert init_settings({"address": None}, {})["object_store_memory"] > 0
+    started = init_settings({"address": None}, {})
+    assert started["object_store_memory"] > 0 and started["address"] == "local"
+    monkeypatch.setenv("RAY_ADDRESS", "host:6379")
+    joined = init_settings({"address": None}, {})
+    assert "object_store_memory" not in joined and joined["address"] == "host:6379"
+    monkeypatch.delenv("RAY_ADDRESS")
     given = {"address": "auto", "runtime_env": {"pip": ["x"], "env_vars": {"BENCH_A": "2"}}}
     assert init_settings(given, {"BENCH_A": "1"})["runtime_env"] == given["runtime_env"]
 
