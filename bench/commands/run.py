@@ -44,7 +44,6 @@ from typing import Any
 
 import hydra
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -64,11 +63,13 @@ from bench.runner import STOPPING, Run, Stopped, described, physics_threads
 from bench.settings import Settings, cores
 from bench.standing import place_of, run_dir, states_of
 from bench.sweeps import check_places, common, expanded, placed, plain, swept
+from bench.words import literal
 
 console = Console(stderr=True)
 PARENT = os.getppid()  # when this process began; a later one means that it is gone
 ATTEMPTS = 3  # times that a launcher is started
 PATIENCE = 60  # s that runs without their workers may take to save
+HOME = "BENCH_HOME"  # where the command was given
 POLL = 0.2  # s between looks at a run's process
 
 
@@ -171,7 +172,7 @@ def job(config: DictConfig) -> float | None:
     listens = threading.current_thread() is threading.main_thread()
     if listens:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, until the run handles it
-    home = HydraConfig.get().runtime.cwd  # with hydra.job.chdir=true this one is elsewhere
+    home = os.environ[HOME]
     command = [sys.executable, "-m", "bench.commands.worker"]
     with own_device(config.device) as (variables, files):
         process = subprocess.Popen(command, stdin=PIPE, cwd=home, env=os.environ | variables,
@@ -245,7 +246,7 @@ def sweep(request: Any, runs: list[Settings], here: list[Settings], flags: list[
             watcher.start()
         try:
             for attempt in range(1, ATTEMPTS + 1):
-                status = hydra_run([*words, *flags])
+                status = hydra_run([*words, *told(), *flags])
                 if not status or status == 130 or stop_file.exists() or attempt == ATTEMPTS:
                     break
                 say(f"the launcher ended (status {status}); starting it again for what is left")
@@ -295,7 +296,7 @@ def find_best(request: Request, flags: list[str]) -> int:
     os.environ["BENCH_SIDE_BY_SIDE"] = str(cores())
     with stoppable(shared_folder(request, settings)) as stop_file:
         words = [f"hydra.sweep.dir='{launcher_folder(request, settings, stop_file)}'"]
-        status = hydra_run([*request.overrides(*names), *words, *flags, "-m"])
+        status = hydra_run([*request.overrides(*names), *words, *told(), *flags, "-m"])
         if stop_file.exists():
             say("interrupted; the same command continues the search")
             return 130
@@ -381,6 +382,18 @@ def stoppable(shared: Path | None = None) -> Iterator[Path]:
             del os.environ[STOP_FILE], os.environ[SHARED]
             for which, handler in before.items():
                 signal.signal(which, handler)
+
+
+def told() -> list[str]:
+    """Return the words by which every run of a sweep has this process's variables of ours, and
+    knows where the command was given.
+
+    Workers outlive the sweep that they were started for, joblib's for minutes: their variables and
+    their working directory, which Hydra composes with, may be those of an earlier command.
+    """
+    variables = {key: value for key, value in os.environ.items() if key.startswith("BENCH_")}
+    return [f"+hydra.job.env_set.{key}={literal(value)}"
+            for key, value in (variables | {HOME: os.getcwd()}).items()]  # fmt: skip
 
 
 def hydra_run(words: list[str]) -> int:

@@ -83,3 +83,12 @@ def test_a_failed_run_raises_its_reason(tmp_path):
 def test_values_survive_hydras_grammar(value):
     parsed = OverridesParser.create().parse_override(f"key={literal(value)}")
     assert not parsed.is_sweep_override() and parsed.value() == value
+
+
+def test_each_of_two_sweeps_writes_where_its_command_was_given(tmp_path, monkeypatch):
+    """The first one's workers are used again, and know neither place nor variables since."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert len(bench.run("random", "pointmaze-v1", seed=[0, 1], **TINY)) == 4
+        assert len(list((tmp_path / name).glob("results/default/*/*/*/run.json"))) == 2
