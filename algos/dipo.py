@@ -93,11 +93,7 @@ class DIPO(DiffusionLearner):
         """Climb min Q from actions (B, A); return the new ones and their last values (B,)."""
         config = self.config
         with torch.no_grad():
-            features = self.critic.features(norm_obs[None])
-
-        def slope(action: Tensor) -> tuple[Tensor, Tensor]:
-            value, grad = self.critic.climb(features, action[None])
-            return value[0], grad[0]
-
+            slope = self.critic.slope(self.critic.features(norm_obs[None]))
         limit = config.ascent_clip * action.shape[-1]
-        return climb(slope, action, config.ascent_steps, config.ascent_lr, limit)
+        best, value = climb(slope, action[None], config.ascent_steps, config.ascent_lr, limit)
+        return best[0], value[0]

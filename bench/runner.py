@@ -9,7 +9,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -252,6 +253,7 @@ class Run:
             self.settings.num_envs, derive(self.settings.seed, TRAINING), self.threads
         )
         self.opened.callback(self.env.close)
+        self.physics = self.opened.enter_context(ThreadPoolExecutor(1, "physics"))
         self.rollout = Rollout(self.env)
         self.episodes = EpisodeLog(self.record, self.task.resolution, self.task.position_dim)
 
@@ -319,6 +321,9 @@ class Run:
     def step(self) -> None:
         """Take one vector step and let the algorithm learn.
 
+        With `overlap` it learns while the environments move, from all steps before this one: what
+        either does is independent of the other's time, so that a run repeats exactly.
+
         Raises:
             NotFinite: naming the quantity and the step.
         """
@@ -330,7 +335,14 @@ class Run:
         action = chosen.cpu().numpy()
         check("action", action, ACTION_BOUND, self.env_steps)
         acted = time.perf_counter()
-        step = self.rollout.step(action)
+        scalars: Mapping[str, Any] = {}
+        if self.settings.overlap:
+            arriving = self.physics.submit(self.rollout.step, action)
+            scalars = self.algo.update()
+            learned = time.perf_counter()
+            step = arriving.result()
+        else:
+            learned, step = acted, self.rollout.step(action)
         stepped = time.perf_counter()
         check("reward", step.reward, BOUND, self.env_steps)
         check("observation", step.next_obs, BOUND, self.env_steps)
@@ -341,11 +353,12 @@ class Run:
         if isinstance(self.algo, TakesLabels):
             self.algo.observe_labels(torch.as_tensor(step.labels))
         self.algo.observe(step.transition(self.device))
-        scalars = self.algo.update()
+        if not self.settings.overlap:
+            scalars = self.algo.update()
         self.updates += bool(scalars)
         self.scalars.add(scalars, self.env_steps)
-        self.seconds["env"] += stepped - acted
-        self.seconds["learner"] += time.perf_counter() - stepped + acted - start
+        self.seconds["env"] += stepped - learned
+        self.seconds["learner"] += time.perf_counter() - stepped + learned - start
         self.display.show(self.env_steps, self.settings.env_steps, self.shown)
 
     def log(self) -> None:

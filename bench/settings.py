@@ -79,6 +79,7 @@ class Settings:
     device: str = "auto"  # auto | cpu | cuda | cuda:1
     threads: int | None = None  # of physics and torch; null: cores / runs side by side, and one
     # for torch: networks this small gain a third from two and lose 4/5 on a busy machine
+    overlap: bool = False  # whether the algorithm learns while the physics of the next step runs
     logger: list[str] = field(default_factory=list)  # tensorboard, wandb
     plugins: list[str] = field(default_factory=list)  # modules to import first
     objective: str | None = None  # what a search (hydra/sweeper=optuna) makes large

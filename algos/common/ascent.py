@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
+
+from .critics import Slope
 
 
 @torch.no_grad()
 def climb(
-    slope: Callable[[Tensor], tuple[Tensor, Tensor]],
+    slope: Slope,
     action: Tensor,
     steps: int,
     lr: float,

@@ -12,7 +12,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from .networks import ACTIVATIONS, linear_layers, mlp, require_activation, rows_at_once
+from .networks import (
+    ACTIVATIONS,
+    WITHOUT_GRADIENT,
+    Linear,
+    mlp,
+    require_activation,
+    rows_at_once,
+)
 
 
 @dataclass
@@ -58,7 +65,7 @@ class DiffusionPolicy(nn.Module):
         self.condition_layer = nn.Linear(condition_dim, first)
         self.action_layer = nn.Linear(act_dim, first, bias=False)
         self.step_bias = nn.Embedding(config.steps, first)
-        self.trunk = mlp([*config.hidden, act_dim], config.activation)
+        self.trunk = mlp([*config.hidden, act_dim], config.activation, first=False)
         self.activate = ACTIVATIONS[config.activation](inplace=True)
         coefficients = self.coefficients()
         for name, values in coefficients.items():
@@ -108,19 +115,23 @@ class DiffusionPolicy(nn.Module):
             shape = len(condition), self.act_dim
             return torch.randn(shape, device=condition.device, generator=rng).T
 
-        def through(layer: nn.Linear, hidden: Tensor) -> Tensor:
-            return torch.mm(layer.weight, hidden).add_(layer.bias[:, None])
+        def through(weight: Tensor, bias: Tensor, hidden: Tensor) -> Tensor:
+            return torch.mm(weight, hidden.to(weight.dtype)).add_(bias[:, None])
 
-        features, noisy = through(self.condition_layer, condition.T), draw()
-        later = linear_layers(self.trunk)
+        first = self.condition_layer
+        features, noisy = through(first.weight, first.bias, condition.T), draw()
+        graph = torch.is_grad_enabled()
+        activate = self.activate if graph else WITHOUT_GRADIENT[self.config.activation]
+        layers = [layer for layer in self.trunk if isinstance(layer, Linear)]
+        later = [(layer.cast(layer.weight), layer.cast(layer.bias)) for layer in layers]
         for t in range(self.config.steps - 1, -1, -1):
             bias = self.step_bias.weight[t, :, None]
             hidden = torch.addmm(features, self.action_layer.weight, noisy).add_(bias)
-            for layer in later:
-                hidden = through(layer, self.activate(hidden))
-            clean, now = hidden, self.constants[t]
+            for weight, bias in later:
+                hidden = through(weight, bias, activate(hidden))
+            clean, now = hidden.float(), self.constants[t]
             if self.config.predict == "eps":
-                clean = torch.add(noisy, hidden, alpha=-now["noise"]).div_(now["signal"])
+                clean = torch.add(noisy, clean, alpha=-now["noise"]).div_(now["signal"])
             noisy = clean.clamp(-1, 1).mul_(now["keep_x0"]).add(noisy, alpha=now["keep_xt"])
             if t > 0 and renoise:
                 noisy = noisy.add_(draw(), alpha=now["spread"])

@@ -16,7 +16,7 @@ from bench.seeding import TRAINING, derive
 
 from .critics import CriticConfig
 from .exploration import ExplorationConfig, RandomExploration
-from .networks import RunningNorm
+from .networks import PRECISIONS, RunningNorm
 from .novelty import NovelD, NoveltyConfig
 from .replay import Replay
 
@@ -51,6 +51,7 @@ class LearnerConfig:
     critic_lr: float = 1e-3
     tau: float = 0.01  # rate of the target networks
     clip: float = 1.0  # bound on gradient norms; 0: none
+    precision: str = "fp32"  # of the products in actor and critic: fp32 | bf16 | auto
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
 
@@ -61,6 +62,8 @@ class LearnerConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         require_counts(self, "n_step", "batch", "updates", "replay")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r}: valid are {', '.join(PRECISIONS)}")
         if not 0 <= self.success_share <= 1:
             raise ValueError(f"success_share={self.success_share}: valid are numbers in [0, 1]")
 

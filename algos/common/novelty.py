@@ -133,7 +133,7 @@ class NovelD(nn.Module):
 
     @torch.no_grad()
     def bonus(self, norm_obs: Tensor, position: Tensor, counted: Tensor | None = None) -> Tensor:
-        """Return the bonus of every step between n + 1 successive states, 0 where it is off.
+        """Return the bonus of every step between n + 1 successive states (see `between`).
 
         Args:
             norm_obs: (n + 1, ..., O) standardised observations.
@@ -143,10 +143,19 @@ class NovelD(nn.Module):
         Returns:
             (n, ...), 0 where not counted.
         """
-        shape = (len(norm_obs) - 1, *norm_obs.shape[1:-1])
         if self.coef == 0:
+            shape = (len(norm_obs) - 1, *norm_obs.shape[1:-1])
             return torch.zeros(shape, device=norm_obs.device)
-        novelty = self.novelty(norm_obs, position)
+        return self.between(self.novelty(norm_obs, position), counted)
+
+    @torch.no_grad()
+    def between(self, novelty: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Return the bonus of every step between states of such novelty, (n + 1, ...) to (n, ...).
+
+        Args:
+            novelty: n(s) of n + 1 successive states.
+            counted: (n, ...) bool, which steps there are; None for all. The bonus of others is 0.
+        """
         bonus = (novelty[1:] - self.config.alpha * novelty[:-1]).clamp(min=0)
         if counted is not None:
             bonus = bonus * counted

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.api import Spec, Transition
 
-Bonus = Callable[[Tensor, Tensor, Tensor], Tensor]
+Bonus = Callable[[Tensor, Tensor], Tensor]
 
 
 def take(field: Tensor, rows: Tensor) -> Tensor:
@@ -123,19 +123,13 @@ class Replay(nn.Module):
             index: (B,) rows.
             n: steps.
             gamma: discount per step.
-            bonus: what further reward every step has, of successive observations (n + 1, B, O)
-                and positions (n + 1, B, P) and which steps are counted (n, B), (n, B).
+            bonus: what further reward every step has: of rows (n, B) and which of them are
+                counted (n, B), (n, B).
         """
         rows, counted = self.ahead(index, n)
         reward = take(self.fields["reward"], rows)
         if bonus is not None:
-            obs, position = (
-                torch.cat([
-                    take(self.fields[key], rows[:1]), take(self.fields[f"next_{key}"], rows)
-                ])
-                for key in ("obs", "position")
-            )  # fmt: skip
-            reward = reward + bonus(obs, position, counted)
+            reward = reward + bonus(rows, counted)
         powers = gamma ** torch.arange(n, device=self.device).float()[:, None]
         taken = counted.sum(0)
         last = rows.gather(0, taken[None] - 1)[0]

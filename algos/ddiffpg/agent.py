@@ -47,7 +47,7 @@ from ..common.critics import TwinCritic, clip_by_group, inherit
 from ..common.diffusion import DiffusionConfig, DiffusionPolicy
 from ..common.exploration import BehaviourNoise
 from ..common.learner import Learner, LearnerConfig, Scalars
-from ..common.networks import gradient_step
+from ..common.networks import compute_in, gradient_step
 from .episodes import Episodes
 from .modes import Inheritance, Modes, ModesConfig
 
@@ -117,8 +117,9 @@ class DDiffPG(Learner):
         super().__init__(spec, config, device)
         groups = config.modes.most + 1  # group 0 explores
         self.critic = TwinCritic(groups, spec.obs_dim, spec.act_dim, config.critic)
-        self.target_critic = self.average(self.critic, config.tau)
         self.actor = DiffusionPolicy(spec.act_dim, spec.obs_dim + config.embedding, config.actor)
+        compute_in(config.precision, device, self.actor, self.critic)
+        self.target_critic = self.average(self.critic, config.tau)
         self.ema_actor = self.average(self.actor, config.ema)
         self.register_buffer("embeddings", torch.randn(groups + 1, config.embedding))
         self.embeddings[-1] = 0  # no command; so index -1 means none
@@ -384,11 +385,7 @@ class DDiffPG(Learner):
             if self.num_modes:
                 start = torch.cat([start, self.episodes.targets(batch["slot"], batch["step"])])
         with torch.no_grad():
-            features = self.critic.features(self.norm(batch["obs"]))
-
-        def slope(action: Tensor) -> tuple[Tensor, Tensor]:
-            return self.critic.climb(features, action)
-
+            slope = self.critic.slope(self.critic.features(self.norm(batch["obs"])))
         action, reached = climb(slope, start, config.ascent_steps, config.ascent_lr)
         if config.target_start == "stored":
             self.replay.fields["target"][batch["index"]] = action[0]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
 
-from ..common.replay import Bonus, take
+from ..common.replay import take
+
+Bonus = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Episodes(nn.Module):
@@ -136,7 +140,8 @@ class Episodes(nn.Module):
             n: most steps summed.
             gamma: discount per step.
             stop: (..., n) bool, true where step t+i counts as a termination without reward.
-            bonus: what further reward every step has (see `Replay.n_step`).
+            bonus: what further reward every step has: of successive observations (n + 1, ..., O)
+                and positions (n + 1, ..., P) and which steps are counted (n, ...), (n, ...).
         """
         times = self.ahead(slot, step, n)
         counted = times[..., :-1] < times[..., 1:]

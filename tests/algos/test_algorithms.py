@@ -183,11 +183,11 @@ def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
     """With a constant bonus b and no reward the value is b / (1 - gamma), whatever n is."""
     bonus, gamma = 0.02, 0.9
 
-    def constant(self, norm_obs, position, counted=None):
-        steps = torch.full((len(norm_obs) - 1, *norm_obs.shape[1:-1]), bonus)
+    def constant(self, novelty, counted=None):
+        steps = torch.full_like(novelty[1:], bonus)
         return steps if counted is None else steps * counted
 
-    monkeypatch.setattr(NovelD, "bonus", constant)
+    monkeypatch.setattr(NovelD, "between", constant)
     torch.manual_seed(0)
     entry = bench.algos.registry[name]
     config = entry.config(batch=64, gamma=gamma, normalize=False)

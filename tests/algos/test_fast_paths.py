@@ -13,7 +13,7 @@ from bench.algos.common import networks
 from bench.algos.common.ascent import climb
 from bench.algos.common.critics import CriticConfig, TwinCritic
 from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy
-from bench.algos.common.networks import ACTIVATIONS, gradient_step
+from bench.algos.common.networks import ACTIVATIONS, compute_in, gradient_step
 from bench.algos.common.novelty import NovelD, NoveltyConfig
 from bench.algos.common.replay import take
 from bench.algos.ddiffpg.agent import farther
@@ -61,7 +61,7 @@ def test_the_ascents_gradient_is_that_of_autograd(config):
     obs, action = torch.randn(3, 40, 4), (2 * torch.rand(3, 40, 2) - 1).requires_grad_()
     lower = plain(critic, obs, action)[1].min(dim=1).values
     (slope,) = torch.autograd.grad(lower.sum(), action)
-    value, grad = critic.climb(critic.features(obs), action.detach())
+    value, grad = critic.slope(critic.features(obs))(action.detach())
     torch.testing.assert_close(value, lower.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(grad, slope, rtol=1e-3, atol=1e-5)
     assert not grad.requires_grad and slope.abs().max() > 0.01
@@ -214,3 +214,94 @@ def test_in_the_warm_up_the_policy_is_not_asked(name, monkeypatch):
     assert not asked
     testing.feed(algo, 1, seed=1)
     assert asked
+
+
+def test_the_bonus_of_later_steps_is_what_it_was_when_their_own_step_was_drawn():
+    entry = bench.algos.registry["sac"]
+    algo = entry.factory(replace(testing.SPEC, horizon=9), entry.config(n_step=4), "cpu")
+    testing.feed(algo, 12, seed=1)
+    replay, rows = algo.replay, algo.replay.draw(64, algo.rng)
+    fields = replay.fields
+    fields["novelty"].copy_(algo.novelty.novelty(algo.norm(fields["next_obs"]),
+                                                 fields["next_position"]))  # fmt: skip
+    ahead, counted = replay.ahead(rows, 4)
+    states, places = (torch.cat([fields[key][ahead[:1]], fields[f"next_{key}"][ahead]])
+                      for key in ("obs", "position"))  # fmt: skip
+    assert not counted.all() and counted[1:].any()
+    algo.novelty.config.normalize = False
+    fresh = algo.novelty.bonus(algo.norm(states), places, counted)
+    torch.testing.assert_close(algo.step_bonus(ahead, counted), fresh)
+    fields["novelty"].fill_(7)
+    stale = algo.step_bonus(ahead, counted)
+    torch.testing.assert_close(stale[0], fresh[0])
+    alone = ~torch.isin(ahead[1:], ahead[0]) & counted[1:]
+    later = torch.full_like(stale[2:], algo.novelty.coef * (7 - algo.novelty.config.alpha * 7))
+    both = alone[1:] & alone[:-1]
+    assert both.any() and torch.allclose(stale[2:][both], later[both])
+    assert (fields["novelty"][rows] < 7).all(), "what is drawn is stored"
+
+
+@pytest.mark.parametrize("config", [*CRITICS, {"kind": "c51", "activation": "elu"}])
+def test_critics_in_bfloat16_are_near_those_in_float32(config):
+    critic = critic_of(config, groups=5)
+    obs, action = torch.randn(3, 40, 4), 2 * torch.rand(3, 40, 2) - 1
+    target = critic.target(obs, action, torch.rand(3, 40), torch.rand(3, 40)).detach()
+
+    def found():
+        loss = critic.loss(obs, action, target)
+        grads = torch.autograd.grad(loss.sum(), list(critic.parameters()))
+        slope = critic.slope(critic.features(obs))(action)
+        return loss, critic.values(critic.features(obs), action), *slope, *grads
+
+    exact = found()
+    compute_in("bf16", "cpu", critic)
+    assert all(layer.dtype is torch.bfloat16 for layer in critic.layers)
+    assert critic.obs_layer.dtype is torch.float32, "the first layer keeps its digits"
+    for near, true in zip(found(), exact, strict=True):
+        assert near.dtype is torch.float32
+        assert 0 < (near - true).abs().median() < 0.02 * true.abs().mean()
+
+
+def test_actors_in_bfloat16_are_near_those_in_float32():
+    torch.manual_seed(0)
+    actor = DiffusionPolicy(2, 4, DiffusionConfig())
+    condition, action = torch.randn(64, 4), 2 * torch.rand(64, 2) - 1
+
+    def found():
+        torch.manual_seed(1)
+        loss = actor.loss(action, condition)
+        grads = torch.autograd.grad(loss.mean(), [actor.trunk[0].weight, actor.trunk[2].weight])
+        return loss, actor.sample(condition), *grads
+
+    with_grad = found()
+    compute_in("bf16", "cpu", actor)
+    for near, true in zip(found(), with_grad, strict=True):
+        assert near.dtype is torch.float32
+        assert 0 < (near - true).norm() < 0.05 * true.norm()
+
+
+def test_mish_without_a_gradient_is_mish():
+    hidden = torch.cat([torch.linspace(-30, 30, 601), torch.tensor([-1e4, -90.0, 90.0, 1e4])])
+    torch.testing.assert_close(networks.fast_mish(hidden), F.mish(hidden), rtol=1e-5, atol=2e-6)
+
+
+def test_bfloat16_is_chosen_where_a_device_multiplies_it(monkeypatch):
+    critic = critic_of({"kind": "c51"})
+    for found, dtype in (({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
+        compute_in("auto", "cpu", critic)
+        assert {layer.dtype for layer in critic.layers} == {dtype}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    compute_in("auto", "cuda:1", critic)
+    assert {layer.dtype for layer in critic.layers} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", REPLAYS)
+def test_every_learner_learns_in_bfloat16(name):
+    entry = bench.algos.registry[name]
+    algo = entry.factory(testing.SPEC, entry.config(precision="bf16"), "cpu")
+    testing.feed(algo, 40, seed=0)
+    low = [layer for layer in algo.modules() if getattr(layer, "dtype", None) is torch.bfloat16]
+    assert low and all(one.dtype is torch.float32 for one in algo.parameters())
+    action = algo.act(torch.randn(3, testing.SPEC.obs_dim))
+    assert action.dtype is torch.float32 and action.isfinite().all()

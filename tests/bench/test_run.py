@@ -14,7 +14,10 @@ import pytest
 
 import bench
 from bench.__main__ import main
+from bench.library import INTERRUPTED
 from bench.records import atomic
+from bench.rollout import Rollout
+from bench.runner import Run
 
 PLUGIN = '''
 from dataclasses import dataclass
@@ -94,6 +97,36 @@ def test_a_seed_decides_every_number_and_another_seed_others(tmp_path):
     assert found["one"][1] == found["again"][1] and any(found["one"][1])
     assert found["one"][1] != found["other"][1]
     assert not found["one"][0]["distance"].equals(found["other"][0]["distance"])
+
+
+def test_learning_beside_the_physics_repeats_and_resumes_exactly(tmp_path, monkeypatch):
+    """What the physics takes changes nothing; one update less than strictly in turn is taken."""
+    words = ["algo=sac", "task=pointmaze-v1", "env_steps=1600", "overlap=true"]
+    place, found, step = "default/pointmaze-v1/sac/seed=0", {}, Run.step
+
+    def stopped(self):
+        step(self)
+        self.stop = self.env_steps >= 1200
+
+    def slow(self, action, stepped=Rollout.step):
+        time.sleep(0.003)
+        return stepped(self, action)
+
+    assert run(tmp_path / "whole", *words) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "step", stopped)
+        patch.setattr(Rollout, "step", slow)
+        assert run(tmp_path / "again", *words) == INTERRUPTED
+    assert run(tmp_path / "again", *words) == 0
+    assert run(tmp_path / "strict", *words[:-1]) == 0
+    for name in ("whole", "again", "strict"):
+        episodes = pd.read_parquet(tmp_path / name / place / "episodes.parquet")
+        lines = (tmp_path / name / place / "progress.jsonl").read_text().splitlines()
+        found[name] = episodes, json.loads(lines[-1])
+    pd.testing.assert_frame_equal(found["whole"][0], found["again"][0])
+    whole, again, strict = (found[name][1] for name in found)
+    assert whole["critic_loss"] == again["critic_loss"]
+    assert whole["updates"] == again["updates"] == strict["updates"] - 1 > 0
 
 
 def test_every_evaluation_s_headings_are_recorded_and_change_nothing(tmp_path, monkeypatch):
