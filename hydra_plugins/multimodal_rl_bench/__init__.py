@@ -68,8 +68,14 @@ class RayLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         variables = {key: os.environ[key] for key in os.environ if key.startswith(PASSED)}
         if not ray.is_initialized():
-            with own_handlers():
-                ray.init(**init_settings(self.settings["init"], variables))
+            settings = init_settings(self.settings["init"], variables)
+            try:
+                with own_handlers():
+                    ray.init(**settings)
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise CompactHydraException(
+                    f"no Ray cluster at address={settings['address']}: {first_line(error)}"
+                ) from None
         gpus = ray.cluster_resources().get("GPU", 0)
         asked = remote_settings(self.settings["remote"], gpus, str(self.config.device))
         remote = ray.remote(do).options(**asked)
@@ -127,14 +133,18 @@ def remote_settings(given: dict[str, Any], gpus: float, device: str) -> dict[str
     return settings
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error is, in one line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def result(ray: Any, task: Any, overrides: list[str]) -> JobReturn:
     """Wait for a run; return its failure where its worker, or its node, has died."""
     try:
         found: JobReturn = ray.get(task)
     except ray.exceptions.RayError as error:
         found = JobReturn(overrides=overrides, status=JobStatus.FAILED)
-        said = str(error).strip().partition("\n")[0]
-        found.return_value = CompactHydraException(f"{type(error).__name__}: {said}")  # one line
+        found.return_value = CompactHydraException(first_line(error))
     return found
 
 
