@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -51,8 +52,8 @@ class Speed:
         rows: of a batch.
         modes: known to the policy, among which DDiffPG shares the batch.
         flops: floating-point operations of an update, of its matrix products alone.
-        share: time of these products by themselves, on matrices of the same shapes, in the
-            update's time: what is left is what an update costs beside them.
+        share: time of these products by themselves in float32, on matrices of the same shapes, in
+            the update's time: what is left is what an update costs beside them.
         parts: share of an update's time by part, the largest first.
     """
 
@@ -64,7 +65,10 @@ class Speed:
     parts: Mapping[str, float]
 
 
-def learner(name: str, task_name: str, size: str, warmup: int | None) -> Learner | None:
+def learner(
+    name: str, task_name: str, size: str, warmup: int | None, words: Iterable[str] = (),
+    device: str = "cpu",
+) -> Learner | None:  # fmt: skip
     """Return an algorithm that has begun to learn a task, or None if it has no such updates.
 
     Args:
@@ -72,6 +76,8 @@ def learner(name: str, task_name: str, size: str, warmup: int | None) -> Learner
         task_name: of the task.
         size: preset whose networks and batch it has.
         warmup: env steps of random exploration; None: the preset's.
+        words: further settings.
+        device: of the algorithm.
 
     Raises:
         UsageError: if it does not learn.
@@ -80,18 +86,19 @@ def learner(name: str, task_name: str, size: str, warmup: int | None) -> Learner
     entry = bench.algos.registry[name]
     if not (isinstance(entry.factory, type) and issubclass(entry.factory, Learner)):
         return None
-    words = request.overrides(name, task_name, "0")
+    given = [*request.overrides(name, task_name, "0"), *words]
     if warmup is not None:
-        words.append(f"algo.exploration.warmup={warmup}")
-    settings = resolve(words)
+        given.append(f"algo.exploration.warmup={warmup}")
+    settings = resolve(given)
     task = bench.tasks.registry[task_name].factory(task_name, settings.task)
     torch.manual_seed(0)
-    algo = entry.factory(Spec.of(task, settings.num_envs, 0), settings.algo, "cpu")
+    algo = entry.factory(Spec.of(task, settings.num_envs, 0), settings.algo, device)
     rollout = Rollout(task.make(settings.num_envs, 0))
     try:
         for _ in range(TRIES):
-            action = algo.act(torch.as_tensor(rollout.obs, dtype=torch.float32), explore=True)
-            algo.observe(rollout.step(action.numpy()).transition("cpu"))
+            obs = torch.as_tensor(rollout.obs, dtype=torch.float32, device=device)
+            action = algo.act(obs, explore=True)
+            algo.observe(rollout.step(action.cpu().numpy()).transition(device))
             if algo.update():
                 return algo
     finally:
@@ -127,7 +134,14 @@ def clock(work: Callable[[], Any], count: int) -> float:
     start = time.perf_counter()
     for _ in range(count):
         work()
+    finish()
     return (time.perf_counter() - start) / count
+
+
+def finish() -> None:
+    """Wait for what a GPU has been asked to do, if one is used."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}  # products, and where their factors begin
@@ -139,6 +153,7 @@ class Products(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.shapes: Shapes = Counter()
+        self.device = torch.device("cpu")
         self.work: list[tuple[Callable[..., Tensor], Tensor, Tensor, int]] = []
 
     def __torch_dispatch__(
@@ -148,14 +163,16 @@ class Products(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in FACTORS:
             first, second = args[FACTORS[name] : FACTORS[name] + 2]
+            self.device = first.device
             self.shapes[tuple(first.shape), tuple(second.shape)] += 1
         return func(*args, **(kwargs or {}))
 
     def repeat(self) -> None:
-        """Compute as many products of the same shapes, of matrices that lie at hand."""
+        """Compute as many products of the same shapes in float32, of matrices that lie at hand."""
         if not self.work:
+            ones = partial(torch.ones, device=self.device)
             self.work = [
-                (torch.mm if len(one) == 2 else torch.bmm, torch.ones(one), torch.ones(other), n)
+                (torch.mm if len(one) == 2 else torch.bmm, ones(one), ones(other), n)
                 for (one, other), n in self.shapes.items()
             ]
         for product, one, other, count in self.work:
@@ -170,6 +187,7 @@ def parts(algo: Learner, updates: int) -> dict[str, float]:
 
     def switch() -> None:
         nonlocal last
+        finish()
         now = time.perf_counter()
         spent[names[-1]] += now - last
         last = now
@@ -202,7 +220,9 @@ def parts(algo: Learner, updates: int) -> dict[str, float]:
     return {k: v / total for k, v in sorted(spent.items(), key=lambda item: -item[1])}
 
 
-def beside_stable_baselines3(name: str, seconds: float) -> tuple[float, float, float] | None:
+def beside_stable_baselines3(
+    name: str, seconds: float, words: Iterable[str] = ()
+) -> tuple[float, float, float] | None:
     """Return updates/s of an algorithm, of Stable-Baselines3's, and the median ratio.
 
     On Pendulum with that library's default networks and batch, which the suite's preset of
@@ -212,6 +232,7 @@ def beside_stable_baselines3(name: str, seconds: float) -> tuple[float, float, f
     Args:
         name: of an algorithm; the library's class is sought by it.
         seconds: to measure for.
+        words: further settings of the algorithm.
     """
     try:
         import stable_baselines3
@@ -219,7 +240,7 @@ def beside_stable_baselines3(name: str, seconds: float) -> tuple[float, float, f
     except ImportError:
         return None
     kind = getattr(stable_baselines3, name.upper(), None)
-    ours = learner(name, "gym", "suite", None) if kind else None
+    ours = learner(name, "gym", "suite", None, words) if kind else None
     if kind is None or ours is None:
         return None
     theirs = kind("MlpPolicy", "Pendulum-v1", device="cpu")

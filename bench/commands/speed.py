@@ -1,8 +1,8 @@
 """Measure env steps/s and updates/s in one run, as shares of what the machine can do.
 
-  python -m bench speed [algo=NAME,...] [task=pointmaze-v3] [size=suite|paper] [warmup=32000]
-                        [num_envs=256] [threads=CORES] [torch_threads=1] [seconds=2]
-                        [plugins=MODULE,...]
+  python -m bench speed [algo=NAME,...] [task=pointmaze-v3] [size=suite|paper] [precision=fp32]
+                        [device=cpu] [warmup=32000] [num_envs=256] [threads=CORES]
+                        [torch_threads=1] [seconds=2] [out=results/speed] [plugins=MODULE,...]
 
 Environments are compared with their physics alone, one call of `mujoco.rollout` over the same
 model, batch and frame skip; with algo=... they are left out.
@@ -10,17 +10,22 @@ model, batch and frame skip; with algo=... they are left out.
 Updates are those of algorithms that learn from a replay, with the networks and the batch of a
 preset (size), after `warmup` env steps of random exploration: the longer it is, the more modes
 DDiffPG knows. GFLOP are the floating-point operations of an update's matrix products. `products`
-is the time of products of the same shapes by themselves, in that of the update: at 100 % it would
-do nothing else. Parts are shares of an update's time. Where Stable-Baselines3 is installed, its
-SAC and TD3 take turns with ours on Pendulum, at its own sizes. A measurement takes `seconds`.
+is the time of float32 products of the same shapes by themselves, in that of the update: at 100 %
+it would do nothing else. Parts are shares of an update's time. Where Stable-Baselines3 is
+installed, its SAC and TD3 take turns with ours on Pendulum, at its own sizes. A measurement takes
+`seconds`. What was measured is also written, as JSON, to a file of its own below `out`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,13 +33,15 @@ from rich.table import Table
 
 import bench.algos
 import bench.tasks
+from bench.algos.common.networks import PRECISIONS
 from bench.configuration import expand_algos, expand_tasks, names
 from bench.display import show
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
+from bench.provenance import git_revision, hardware, now, versions
 from bench.registry import load_plugins
 from bench.rollout import Rollout
-from bench.settings import cores
+from bench.settings import check_writable, cores, resolve_device
 from bench.tasks.vector import WorldVectorEnv
 from bench.updates import beside_stable_baselines3, learner, measure
 from bench.words import integer, parse
@@ -51,7 +58,8 @@ def main(words: list[str]) -> int:
         return 0
     numbers = {"num_envs": 256, "threads": cores(), "torch_threads": 1, "seconds": 2,
                "warmup": 32_000}  # fmt: skip
-    defaults = {"algo": "", "task": TASKS[0], "size": SIZES[0], "plugins": ""}
+    defaults = {"algo": "", "task": TASKS[0], "size": SIZES[0], "precision": PRECISIONS[0],
+                "device": "cpu", "out": "results/speed", "plugins": ""}  # fmt: skip
     plain, values = parse(words, defaults | {key: str(value) for key, value in numbers.items()})
     if plain:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
@@ -63,38 +71,66 @@ def main(words: list[str]) -> int:
         raise UsageError(f"task={task}: speed takes one task")
     if size not in SIZES:
         raise UsageError(f"size={size!r}: valid are {', '.join(SIZES)}")
+    if values["precision"] not in PRECISIONS:
+        raise UsageError(f"precision={values['precision']!r}: valid are {', '.join(PRECISIONS)}")
+    device = resolve_device(values["device"])
+    check_writable(Path(values["out"]))
     known = bench.algos.discover()
     for name in algos:
         if name != "all":
             known[name]  # or it is named as unknown
-    if not algos:
-        environments(number["num_envs"], number["threads"], number["seconds"])
     torch.set_num_threads(number["torch_threads"])
     keep_freed_memory()
-    updates(expand_algos(algos or ["all"]), task, size, number["warmup"], number["seconds"])
+    found: dict[str, Any] = {"environments": []}
+    if not algos:
+        found["environments"] = environments(
+            number["num_envs"], number["threads"], number["seconds"]
+        )
+    found |= updates(expand_algos(algos or ["all"]), task, size, number["warmup"],
+                     number["seconds"], values["precision"], device)  # fmt: skip
+    how = {key: values[key] for key in ("task", "size", "precision")} | {"device": device}
+    keep(Path(values["out"]), how | {key: number[key] for key in numbers}, found)
     return 0
 
 
-def environments(num_envs: int, threads: int, seconds: int) -> None:
-    """Print how fast environments are, one task per family."""
+def keep(out: Path, how: dict[str, Any], found: dict[str, Any]) -> None:
+    """Write what was measured, how and on what, to a file named by the settings."""
+    facts = {"start": now(), "git": git_revision(), "versions": versions(),
+             "hardware": hardware(str(how["device"]))}  # fmt: skip
+    named = [str(how[key]) for key in ("task", "size", "precision", "device")]
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{'-'.join(named).replace(':', '')}.json"
+    path.write_text(json.dumps(facts | {"settings": how} | found, indent=1) + "\n")
+    print(f"written: {path}")
+
+
+def environments(num_envs: int, threads: int, seconds: int) -> list[dict[str, Any]]:
+    """Print and return how fast environments are, one task per family."""
     shown = Table("task", "env steps/s", "bare rollout", "share", title="environments")
+    rows = []
     for name in TASKS:
         ours, bare, share = environment(name, num_envs, threads, seconds)
         shown.add_row(name, f"{ours:,.0f}", f"{bare:,.0f}", f"{share:.0%}")
+        rows.append({"task": name, "steps_per_s": ours, "bare": bare, "share": share})
     show(shown)
+    return rows
 
 
-def updates(algos: list[str], task: str, size: str, warmup: int, seconds: int) -> None:
-    """Print how fast algorithms learn, what their time goes on, and a peer library's beside it.
+def updates(
+    algos: list[str], task: str, size: str, warmup: int, seconds: int, precision: str, device: str
+) -> dict[str, Any]:
+    """Print and return how fast algorithms learn, what on, and a peer library's beside it.
 
     Raises:
         UsageError: if none of them learns from a replay.
     """
     learning = Table("algorithm", "modes", "rows", "updates/s", "GFLOP", "GFLOP/s", "products",
-                     title=f"learning on {task}, size={size}")  # fmt: skip
+                     title=f"learning on {task}, size={size}, precision={precision}")  # fmt: skip
     split = Table("algorithm", "parts of an update")
+    rows, peers = [], []
+    words = [f"algo.precision={precision}"]
     for name in algos:
-        algo = learner(name, task, size, warmup)
+        algo = learner(name, task, size, warmup, words, device)
         if algo is None:
             continue
         found = measure(algo, seconds)
@@ -105,17 +141,20 @@ def updates(algos: list[str], task: str, size: str, warmup: int, seconds: int) -
         )  # fmt: skip
         shares = (f"{part} {share:.0%}" for part, share in found.parts.items() if share >= 0.005)
         split.add_row(name, ", ".join(shares))
+        rows.append({"algo": name, **dataclasses.asdict(found)})
     if not learning.row_count:
         raise UsageError(f"algo={','.join(algos)}: none of these learns from a replay")
     show(learning)
     show(split)
     beside = Table("algorithm", "updates/s", "Stable-Baselines3", "ratio", title="on Pendulum")
     for name in algos:
-        pair = beside_stable_baselines3(name, seconds)
+        pair = beside_stable_baselines3(name, seconds, words)
         if pair is not None:
             beside.add_row(name, f"{pair[0]:,.1f}", f"{pair[1]:,.1f}", f"{pair[2]:.2f}")
+            peers.append({"algo": name, "ours": pair[0], "theirs": pair[1], "ratio": pair[2]})
     if beside.row_count:
         show(beside)
+    return {"updates": rows, "stable_baselines3": peers}
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:

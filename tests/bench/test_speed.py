@@ -1,5 +1,6 @@
 """What `python -m bench speed` counts, and what it refuses."""
 
+import json
 from math import prod
 
 import pytest
@@ -61,6 +62,8 @@ def test_works_take_turns():
         ("task=pointmaze-v9", "unknown task 'pointmaze-v9'"),
         ("task=all", "task=all: speed takes one task"),
         ("size=huge", "size='huge': valid are suite, paper"),
+        ("precision=fp8", "precision='fp8': valid are fp32, bf16, auto"),
+        ("device=tpu", "device='tpu': valid are auto, cpu, cuda, cuda:<index>"),
         ("seconds=0", "seconds=0: valid are integers from 1"),
         ("fast", "speed takes key=value words, not 'fast'"),
     ],
@@ -71,10 +74,11 @@ def test_bad_input_is_one_line(word, line, capsys):
     assert line in error and error.count("\n") == 1
 
 
-def test_tables_of_one_algorithm(capsys, monkeypatch):
+def test_tables_and_record_of_one_algorithm(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("bench.commands.speed.environment", None)  # not asked for
     threads = torch.get_num_threads()
-    words = ["algo=sac", "task=pointmaze-v1", "warmup=640", "seconds=1"]
+    words = ["algo=sac", "task=pointmaze-v1", "warmup=640", "seconds=1", "precision=bf16",
+             f"out={tmp_path / 'speed'}"]  # fmt: skip
     try:
         assert main(["speed", *words]) == 0
     finally:
@@ -82,3 +86,8 @@ def test_tables_of_one_algorithm(capsys, monkeypatch):
     shown = capsys.readouterr().out
     for part in ("learning on pointmaze-v1, size=suite", "GFLOP/s", "sampling", "on Pendulum"):
         assert part in shown
+    found = json.loads((tmp_path / "speed/pointmaze-v1-suite-bf16-cpu.json").read_text())
+    assert found["settings"]["warmup"] == 640 and found["environments"] == []
+    (row,), (peer,) = found["updates"], found["stable_baselines3"]
+    assert row["algo"] == peer["algo"] == "sac"
+    assert row["rate"] > 0 and row["flops"] > 1e6 and sum(row["parts"].values()) == pytest.approx(1)
