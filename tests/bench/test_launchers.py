@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
+from hydra.errors import CompactHydraException
 from test_lease import from_elsewhere
 from test_sweeps import TINY
 
@@ -86,6 +88,19 @@ def test_ray_leaves_to_a_sweep_what_it_does_when_asked_to_end():
     with own_handlers():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_run_whose_worker_on_ray_died_has_failed_in_one_line():
+    class RayError(Exception):
+        pass
+
+    def get(_):
+        raise RayError("the worker died\nand much more")
+
+    fake = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayError=RayError))
+    found = plugin.result(fake, None, ["seed=1"])
+    with pytest.raises(CompactHydraException, match=r"^RayError: the worker died$"):
+        _ = found.return_value
 
 
 def test_a_ray_cluster_that_is_joined_keeps_its_store(monkeypatch):
