@@ -323,13 +323,17 @@ def wait_for(places: list[Path]) -> None:
 def launcher_folder(request: Any, settings: Settings, stop_file: Path) -> Path:
     """Return where Hydra and its launcher may write: a folder that goes when the sweep is over.
 
-    Launchers that reach other machines need one that these see too, among the results.
+    That of submitit stays, for the logs of its jobs.
     """
-    return shared_folder(request, settings) or stop_file.parent
+    shared = shared_folder(request, settings)
+    return shared if shared and launcher_of(request.words) != "ray" else stop_file.parent
 
 
 def shared_folder(request: Any, settings: Settings) -> Path | None:
-    """Return where what other machines must see is written, None where no run goes to one."""
+    """Return where what other machines must see is written, None where no run goes to one.
+
+    Launchers that reach other machines need a folder that these see too, among the results.
+    """
     if launcher_of(request.words) in ("joblib", "basic"):
         return None
     return Path(settings.results).absolute() / settings.experiment / ".launcher"
@@ -382,6 +386,9 @@ def stoppable(shared: Path | None = None) -> Iterator[Path]:
             del os.environ[STOP_FILE], os.environ[SHARED]
             for which, handler in before.items():
                 signal.signal(which, handler)
+    if shared is not None:
+        with suppress(OSError):  # another sweep, or logs of jobs, are there
+            shared.rmdir()
 
 
 def told() -> list[str]:
