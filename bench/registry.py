@@ -100,6 +100,8 @@ class Registry(Mapping[str, Entry]):
 
 def unknown(kind: str, name: str, valid: Mapping[str, Any] | list[str]) -> str:
     """Return one line that names an unknown name, its near misses and the valid ones."""
+    if not valid:
+        return f"unknown {kind} {name!r}: there is none"
     near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{hint} Valid: {', '.join(sorted(valid))}"
