@@ -81,7 +81,6 @@ class TD3(OffPolicy):
 
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
         """Return -E[Q_1]."""
-        norm_obs = batch["norm_obs"][None]
-        action = self.actor(norm_obs).tanh()
-        value = self.critic.values(self.critic.features(norm_obs), action)[0, 0].mean()
+        norm_obs = batch["norm_obs"]
+        value = self.critic.first_value(norm_obs, self.actor(norm_obs).tanh()).mean()
         return -value, {"value": value.detach()}

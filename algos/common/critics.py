@@ -99,9 +99,13 @@ class TwinCritic(nn.Module):
 
     def later(self, hidden: Tensor) -> Tensor:
         """Return logits (or one value) of both heads, (G, 2, n, B), of the first layer."""
+        return self.through(hidden).unflatten(0, (-1, 2))
+
+    def through(self, hidden: Tensor) -> Tensor:
+        """Return what the later layers make of the first S heads' first layer, (S, n, B)."""
         for layer in self.layers:
             hidden = layer(self.activate_(hidden))
-        return hidden.float().unflatten(0, (-1, 2))
+        return hidden.float()
 
     def outputs(self, obs: Tensor, action: Tensor) -> Tensor:
         """Return logits (or one value) of both heads: (G, B, O), (G, B, A) to (G, 2, n, B)."""
@@ -136,6 +140,16 @@ class TwinCritic(nn.Module):
             return self.expectation(self.later(self.first(features, columns)))
         parts = zip(features.split(at_once, -1), columns.split(at_once * count, -1), strict=True)
         return torch.cat([self.expectation(self.later(self.first(*p))) for p in parts], dim=-1)
+
+    def first_value(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Return the expected return of the first group's first head alone, (B, O), (B, A) to (B,).
+
+        For actors that climb one head: the other would double what they compute.
+        """
+        if self.exact is not None:
+            return self.exact(action[None])[0]
+        features = self.obs_layer(obs.mT[None])  # (1, H, B): as many heads as it has
+        return self.expectation(self.through(self.first(features, action.mT[None])))[0]
 
     def expectation(self, outputs: Tensor) -> Tensor:
         """Return the expected return of (..., n, B) outputs, (..., B)."""

@@ -68,6 +68,17 @@ def test_the_ascents_gradient_is_that_of_autograd(config):
 
 
 @pytest.mark.parametrize("config", CRITICS)
+def test_the_first_heads_value_alone_is_the_first_of_all(config):
+    critic = critic_of(config)
+    obs, action = torch.randn(3, 7, 4), (2 * torch.rand(3, 7, 2) - 1).requires_grad_()
+    both = critic.values(critic.features(obs), action)[0, 0]
+    alone = critic.first_value(obs[0], action[0])
+    torch.testing.assert_close(alone, both)
+    slopes = [torch.autograd.grad(value.sum(), action)[0] for value in (alone, both)]
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("config", CRITICS)
 def test_values_and_losses_are_those_of_plain_heads(config):
     critic = critic_of(config)
     obs, action = torch.randn(3, 6, 4), 2 * torch.rand(3, 6 * 5, 2) - 1
