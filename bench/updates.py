@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -106,18 +106,25 @@ def learner(
     raise UsageError(f"algo={name}: did not begin to learn within {TRIES} vector steps")
 
 
-def measure(algo: Learner, seconds: float) -> Speed:
-    """Measure the updates of a learner for about so long."""
-    algo.learn()
-    with FlopCounterMode(display=False) as counter, Products() as products:
+def measure(algos: Sequence[Learner], seconds: float) -> list[Speed]:
+    """Measure the updates of learners in turn, for about so long in all."""
+    works: list[Callable[[], Any]] = []
+    counted = []
+    for algo in algos:
         algo.learn()
-    pairs = in_turn([algo.learn, products.repeat], seconds)
-    rate = median(1 / update for update, _ in pairs)
-    share = median(alone / update for update, alone in pairs)
-    return Speed(
-        rate, algo.config.batch, algo.num_modes, counter.get_total_flops(), share,
-        parts(algo, max(3, int(rate * seconds / 4))),
-    )  # fmt: skip
+        with FlopCounterMode(display=False) as counter, Products() as products:
+            algo.learn()
+        works += [algo.learn, products.repeat]
+        counted.append(counter.get_total_flops())
+    rounds = in_turn(works, seconds)
+    found = []
+    for i, (algo, flops) in enumerate(zip(algos, counted, strict=True)):
+        pairs = [times[2 * i : 2 * i + 2] for times in rounds]
+        rate = median(1 / update for update, _ in pairs)
+        share = median(alone / update for update, alone in pairs)
+        spent = parts(algo, max(3, int(rate * seconds / 4 / len(algos))))
+        found.append(Speed(rate, algo.config.batch, algo.num_modes, flops, share, spent))
+    return found
 
 
 def in_turn(works: list[Callable[[], Any]], seconds: float) -> list[tuple[float, ...]]:

@@ -2,7 +2,7 @@
 
   python -m docs.speed
 
-Reads results/reference/speed. Records of one task and size in several precisions stand in one row.
+Reads results/reference/speed. The precisions of one algorithm, task and size stand in one row.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def updates(found: list[dict[str, Any]]) -> pd.DataFrame:
         how = record["settings"]
         for one in record["updates"]:
             key = one["algo"], how["task"], how["size"]
-            times.setdefault(key, {})[how["precision"]] = 1e3 / one["rate"]
-            if how["precision"] == "fp32":
+            times.setdefault(key, {})[one["precision"]] = 1e3 / one["rate"]
+            if one["precision"] == "fp32":
                 parts = list(one["parts"].items())[:FIRST]
                 rows[key] = {
                     "algorithm": one["algo"], "task": how["task"], "size": how["size"],
@@ -75,8 +75,8 @@ def environments(found: list[dict[str, Any]]) -> pd.DataFrame:
 def peers(found: list[dict[str, Any]]) -> pd.DataFrame:
     """Return a row per algorithm that Stable-Baselines3 has too: updates/s of both."""
     rows = {
-        (one["algo"], record["settings"]["precision"]): {
-            "algorithm": one["algo"], "precision": record["settings"]["precision"],
+        (one["algo"], one["precision"]): {
+            "algorithm": one["algo"], "precision": one["precision"],
             "updates/s": f"{one['ours']:.0f}", "Stable-Baselines3": f"{one['theirs']:.0f}",
             "ratio": f"{one['ratio']:.2f}",
         }

@@ -12,8 +12,9 @@ preset (size), after `warmup` env steps of random exploration: the longer it is,
 DDiffPG knows. GFLOP are the floating-point operations of an update's matrix products. `products`
 is the time of float32 products of the same shapes by themselves, in that of the update: at 100 %
 it would do nothing else. Parts are shares of an update's time. Where Stable-Baselines3 is
-installed, its SAC and TD3 take turns with ours on Pendulum, at its own sizes. A measurement takes
-`seconds`. What was measured is also written, as JSON, to a file of its own below `out`.
+installed, its SAC and TD3 take turns with ours on Pendulum, at its own sizes. Several precisions,
+as in precision=fp32,bf16, take turns too. A measurement takes `seconds`. What was measured is also
+written, as JSON, to a file below `out` that is named by task, size and device.
 """
 
 from __future__ import annotations
@@ -71,8 +72,10 @@ def main(words: list[str]) -> int:
         raise UsageError(f"task={task}: speed takes one task")
     if size not in SIZES:
         raise UsageError(f"size={size!r}: valid are {', '.join(SIZES)}")
-    if values["precision"] not in PRECISIONS:
-        raise UsageError(f"precision={values['precision']!r}: valid are {', '.join(PRECISIONS)}")
+    precisions = names(values["precision"])
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise UsageError(f"precision={name!r}: valid are {', '.join(PRECISIONS)}")
     device = resolve_device(values["device"])
     check_writable(Path(values["out"]))
     known = bench.algos.discover()
@@ -87,7 +90,7 @@ def main(words: list[str]) -> int:
             number["num_envs"], number["threads"], number["seconds"]
         )
     found |= updates(expand_algos(algos or ["all"]), task, size, number["warmup"],
-                     number["seconds"], values["precision"], device)  # fmt: skip
+                     number["seconds"], precisions, device)  # fmt: skip
     how = {key: values[key] for key in ("task", "size", "precision")} | {"device": device}
     keep(Path(values["out"]), how | {key: number[key] for key in numbers}, found)
     return 0
@@ -97,7 +100,7 @@ def keep(out: Path, how: dict[str, Any], found: dict[str, Any]) -> None:
     """Write what was measured, how and on what, to a file named by the settings."""
     facts = {"start": now(), "git": git_revision(), "versions": versions(),
              "hardware": hardware(str(how["device"]))}  # fmt: skip
-    named = [str(how[key]) for key in ("task", "size", "precision", "device")]
+    named = [str(how[key]) for key in ("task", "size", "device")]
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{'-'.join(named).replace(':', '')}.json"
     path.write_text(json.dumps(facts | {"settings": how} | found, indent=1) + "\n")
@@ -117,41 +120,53 @@ def environments(num_envs: int, threads: int, seconds: int) -> list[dict[str, An
 
 
 def updates(
-    algos: list[str], task: str, size: str, warmup: int, seconds: int, precision: str, device: str
-) -> dict[str, Any]:
+    algos: list[str],
+    task: str,
+    size: str,
+    warmup: int,
+    seconds: int,
+    precisions: list[str],
+    device: str,
+) -> dict[str, Any]:  # fmt: skip
     """Print and return how fast algorithms learn, what on, and a peer library's beside it.
 
     Raises:
         UsageError: if none of them learns from a replay.
     """
-    learning = Table("algorithm", "modes", "rows", "updates/s", "GFLOP", "GFLOP/s", "products",
-                     title=f"learning on {task}, size={size}, precision={precision}")  # fmt: skip
-    split = Table("algorithm", "parts of an update")
+    learning = Table("algorithm", "precision", "modes", "rows", "updates/s", "GFLOP", "GFLOP/s",
+                     "products", title=f"learning on {task}, size={size}")  # fmt: skip
+    split = Table("algorithm", "precision", "parts of an update")
     rows, peers = [], []
-    words = [f"algo.precision={precision}"]
     for name in algos:
-        algo = learner(name, task, size, warmup, words, device)
-        if algo is None:
+        made = [learner(name, task, size, warmup, [f"algo.precision={p}"], device)
+                for p in precisions]  # fmt: skip
+        own = [algo for algo in made if algo is not None]
+        if not own:
             continue
-        found = measure(algo, seconds)
-        learning.add_row(
-            name, str(found.modes), f"{found.rows:,}", f"{found.rate:,.1f}",
-            f"{found.flops / 1e9:.3f}", f"{found.flops * found.rate / 1e9:.1f}",
-            f"{found.share:.0%}",
-        )  # fmt: skip
-        shares = (f"{part} {share:.0%}" for part, share in found.parts.items() if share >= 0.005)
-        split.add_row(name, ", ".join(shares))
-        rows.append({"algo": name, **dataclasses.asdict(found)})
+        for precision, found in zip(precisions, measure(own, seconds), strict=True):
+            learning.add_row(
+                name, precision, str(found.modes), f"{found.rows:,}", f"{found.rate:,.1f}",
+                f"{found.flops / 1e9:.3f}", f"{found.flops * found.rate / 1e9:.1f}",
+                f"{found.share:.0%}",
+            )  # fmt: skip
+            shares = (
+                f"{part} {share:.0%}" for part, share in found.parts.items() if share >= 0.005
+            )
+            split.add_row(name, precision, ", ".join(shares))
+            rows.append({"algo": name, "precision": precision, **dataclasses.asdict(found)})
     if not learning.row_count:
         raise UsageError(f"algo={','.join(algos)}: none of these learns from a replay")
     show(learning)
     show(split)
-    beside = Table("algorithm", "updates/s", "Stable-Baselines3", "ratio", title="on Pendulum")
-    for name in algos:
-        pair = beside_stable_baselines3(name, seconds, words)
+    beside = Table("algorithm", "precision", "updates/s", "Stable-Baselines3", "ratio",
+                   title="on Pendulum")  # fmt: skip
+    for name, precision in itertools.product(algos, precisions):
+        pair = beside_stable_baselines3(name, seconds, [f"algo.precision={precision}"])
         if pair is not None:
-            beside.add_row(name, f"{pair[0]:,.1f}", f"{pair[1]:,.1f}", f"{pair[2]:.2f}")
-            peers.append({"algo": name, "ours": pair[0], "theirs": pair[1], "ratio": pair[2]})
+            ours, theirs, ratio = pair
+            beside.add_row(name, precision, f"{ours:,.1f}", f"{theirs:,.1f}", f"{ratio:.2f}")
+            peers.append({"algo": name, "precision": precision, "ours": ours, "theirs": theirs,
+                          "ratio": ratio})  # fmt: skip
     if beside.row_count:
         show(beside)
     return {"updates": rows, "stable_baselines3": peers}

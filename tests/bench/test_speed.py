@@ -77,7 +77,7 @@ def test_bad_input_is_one_line(word, line, capsys):
 def test_tables_and_record_of_one_algorithm(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("bench.commands.speed.environment", None)  # not asked for
     threads = torch.get_num_threads()
-    words = ["algo=sac", "task=pointmaze-v1", "warmup=640", "seconds=1", "precision=bf16",
+    words = ["algo=sac", "task=pointmaze-v1", "warmup=640", "seconds=1", "precision=fp32,bf16",
              f"out={tmp_path / 'speed'}"]  # fmt: skip
     try:
         assert main(["speed", *words]) == 0
@@ -86,8 +86,11 @@ def test_tables_and_record_of_one_algorithm(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     for part in ("learning on pointmaze-v1, size=suite", "GFLOP/s", "sampling", "on Pendulum"):
         assert part in shown
-    found = json.loads((tmp_path / "speed/pointmaze-v1-suite-bf16-cpu.json").read_text())
+    found = json.loads((tmp_path / "speed/pointmaze-v1-suite-cpu.json").read_text())
     assert found["settings"]["warmup"] == 640 and found["environments"] == []
-    (row,), (peer,) = found["updates"], found["stable_baselines3"]
-    assert row["algo"] == peer["algo"] == "sac"
-    assert row["rate"] > 0 and row["flops"] > 1e6 and sum(row["parts"].values()) == pytest.approx(1)
+    for key in ("updates", "stable_baselines3"):
+        named = [(row["algo"], row["precision"]) for row in found[key]]
+        assert named == [("sac", "fp32"), ("sac", "bf16")]
+    for row in found["updates"]:
+        assert row["rate"] > 0 and row["flops"] > 1e6
+        assert sum(row["parts"].values()) == pytest.approx(1)
