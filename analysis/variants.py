@@ -28,7 +28,7 @@ def tell_apart(runs: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
     tasks, notes = variants(runs, [(run.facts["task"],) for run in runs], ("task.",))
     runs = [named(run, task=name) for run, name in zip(runs, tasks, strict=True)]
     homes = [(run.facts["algo"], str(run.facts.get("preset")), run.facts["task"]) for run in runs]
-    algos, more = variants(runs, homes, ("algo.", "num_envs"))
+    algos, more = variants(runs, homes, ("algo.", "num_envs", "overlap"))
     keys = ("task", "algo", "preset", "experiment")
     apart = names_apart(
         (*(run.facts.get(key) for key in keys), algo.removeprefix(run.facts["algo"]))

@@ -48,6 +48,15 @@ def test_a_setting_that_differs_names_variants(tmp_path):
     assert set(table[table["algorithm"] != "beta"]["seeds"]) == {2}
 
 
+def test_runs_that_learned_beside_the_physics_are_a_variant(tmp_path):
+    for seed in (0, 1):
+        configured(tmp_path, seed, algo__n_step=3, overlap=bool(seed))
+    configured(tmp_path, 2, algo__n_step=3)  # of a build that had no such setting
+    assert {name for _, name, _ in names(tmp_path)[0]} == {
+        "alpha · overlap=False", "alpha · overlap=True", "alpha",
+    }  # fmt: skip
+
+
 def test_variants_have_the_same_names_on_all_tasks_and_presets_differ_by_task(tmp_path):
     configured(tmp_path, 0, algo__n_step=3, algo__batch=64)
     configured(tmp_path, 1, algo__n_step=10, algo__batch=64)
