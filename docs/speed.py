@@ -19,6 +19,7 @@ from docs.marks import write
 
 FOLDER = Path("results/reference/speed")
 PAGE, SCRIPT = "docs/speed.md", "docs.speed"
+SHOWN = ("ddiffpg", "sac", "td3")  # in the README
 FIRST = 3  # parts of an update that are named
 
 
@@ -91,6 +92,8 @@ def main() -> None:
     write(PAGE, "updates", tables.markdown(updates(found)), SCRIPT)
     write(PAGE, "environments", tables.markdown(environments(found)), SCRIPT)
     write(PAGE, "peers", tables.markdown(peers(found)), SCRIPT)
+    short = updates(found).query("algorithm in @SHOWN")
+    write("README.md", "speed", tables.markdown(short.drop(columns=["GFLOP", "mostly"])), SCRIPT)
 
 
 if __name__ == "__main__":
