@@ -122,8 +122,9 @@ class OffPolicy(Learner):
         """Return the bonus of the n steps in replay rows (n, B), 0 where not counted (n, B).
 
         The novelty of the first step's two states is computed anew, and stored; that of later
-        states is what was stored when their own step was drawn, or added: as stale, on average, as
-        there are batches in the replay, a fifth of the time for n = 10, half of SAC's update.
+        states is what was stored when their own step was drawn, or added, on average as many
+        updates ago as there are batches in the replay. All n + 1 anew would, for n = 10, take five
+        times as long, and half of SAC's update.
         """
         first, stored = rows[0], self.replay.fields
         obs, position = (
