@@ -14,7 +14,7 @@ from bench.testing import SPEC
 
 OTHERWISE = [
     "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "latent-sac", "maxentdp",
-    "pmoe", "ppo", "qvpo", "sac",
+    "mfpo", "pmoe", "ppo", "qvpo", "sac",
 ]  # fmt: skip
 PLAIN = ["ddiffpg", "qsm", "random", "td3"]
 
@@ -60,7 +60,8 @@ def test_a_gaussian_acts_by_its_mean(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("qvpo", 32), ("maxentdp", 10), ("diffusion-ql", 50), ("dpmd", 32)]
+    ("name", "count"),
+    [("qvpo", 32), ("maxentdp", 10), ("mfpo", 10), ("diffusion-ql", 50), ("dpmd", 32)],
 )
 def test_candidates_are_judged_by_q(name, count, monkeypatch):
     algo, obs = learner(name), torch.randn(200, SPEC.obs_dim)
