@@ -25,7 +25,8 @@ authors' code, settings where they are choices (`preset=paper` has the code's):
     `specified`, with `preset=paper` too.
 As in the code, an action that the flow carries out of the box is cut off at its border, and its
 log-density is that of the point where it was: where the best actions are extreme the entropy is
-that of a policy before the cut.
+that of a policy before the cut. Means over spans that end near time 0, as the last jump's does,
+are learned late: few rows ask for them, and what they are told comes from shorter spans.
 """
 
 from __future__ import annotations
