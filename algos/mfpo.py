@@ -4,7 +4,8 @@ A flow that learns not how fast a point moves but how far it comes within a span
 noise to an action in two steps. It is fitted to the flow of the Boltzmann policy exp(Q /
 temperature), and a second network of spans learns how the density changes on the way: from this
 comes the policy's entropy, towards whose target the temperature is tuned. Differences from the
-authors' code, settings where they are choices (`preset=paper` has the code's):
+authors' code; 1, 2, 6 and the entropy's target are settings, of which `preset=paper` has the
+code's, the others hold there too:
  1. `critic.kind=c51`, `n_step`, the novelty bonus and random exploration, as the comparison gives
     them to every algorithm. The code's C51 critic has 101 atoms from -1600 to 1600.
  2. `entropy_backup` is off: a support that begins at 0 holds returns, not entropies (as for the
@@ -13,7 +14,7 @@ authors' code, settings where they are choices (`preset=paper` has the code's):
     policy's own, so that a policy that has narrowed learns nothing of what it left.
  4. The clean action that a velocity leads to is predicted, and its error weighs alike at all
     times, as that of the other flow here; the code predicts the velocity, whose error weighs
-    1 / t^2 as much at time t. So it is with the divergence.
+    1 / t^2 as much at time t. So it is with the divergence, and with its error.
  5. Times are given to the networks as they are and in waves of fixed length; the code learns the
     waves' lengths and an embedding of them. No layer normalisation; SiLU instead of GELU.
  6. An average of both networks acts, bootstraps and proposes actions (`ema`).
@@ -26,7 +27,7 @@ authors' code, settings where they are choices (`preset=paper` has the code's):
 As in the code, an action that the flow carries out of the box is cut off at its border, and its
 log-density is that of the point where it was: where the best actions are extreme the entropy is
 that of a policy before the cut. Means over spans that end near time 0, as the last jump's does,
-are learned late: few rows ask for them, and what they are told comes from shorter spans.
+were learned last in what was tried; few rows ask for them, which may be why.
 """
 
 from __future__ import annotations
