@@ -142,7 +142,8 @@ def webp(canvas: FigureCanvasAgg) -> str:
     file = io.BytesIO()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # none is transparent
     few = pixels.quantize(COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    few.convert("RGB").save(file, "WEBP", lossless=True, **SMALL)
+    white = few.convert("RGB").point([*range(253), 255, 255, 255] * 3)  # it is 254 in these
+    white.save(file, "WEBP", lossless=True, **SMALL)
     return base64.b64encode(file.getvalue()).decode()
 
 
