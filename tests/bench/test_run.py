@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -103,12 +104,14 @@ def test_learning_beside_the_physics_repeats_and_resumes_exactly(tmp_path, monke
     """What the physics takes changes nothing; one update less than strictly in turn is taken."""
     words = ["algo=sac", "task=pointmaze-v1", "env_steps=1600", "overlap=true"]
     place, found, step = "default/pointmaze-v1/sac/seed=0", {}, Run.step
+    beside = set()  # whether a step of the physics was taken in another thread
 
     def stopped(self):
         step(self)
         self.stop = self.env_steps >= 1200
 
     def slow(self, action, stepped=Rollout.step):
+        beside.add(threading.current_thread() is not threading.main_thread())
         time.sleep(0.003)
         return stepped(self, action)
 
@@ -117,6 +120,7 @@ def test_learning_beside_the_physics_repeats_and_resumes_exactly(tmp_path, monke
         patch.setattr(Run, "step", stopped)
         patch.setattr(Rollout, "step", slow)
         assert run(tmp_path / "again", *words) == INTERRUPTED
+    assert beside == {True}
     assert run(tmp_path / "again", *words) == 0
     assert run(tmp_path / "strict", *words[:-1]) == 0
     for name in ("whole", "again", "strict"):
