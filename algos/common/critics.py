@@ -44,7 +44,23 @@ class CriticConfig:
             raise ValueError("critic: c51 needs v_min < v_max and at least 2 atoms")
 
 
-class TwinCritic(nn.Module):
+class ExactValues:
+    """A critic that can be told the values."""
+
+    exact: Callable[[Tensor], Tensor] | None = None
+
+    def use_exact_values(self, values: Callable[[Tensor], Tensor]) -> None:
+        """Let both heads return known values; what they learn is then unused.
+
+        For tasks whose values are known, where an actor is judged without its critic.
+
+        Args:
+            values: of actions, (G, B, A) to (G, B), differentiable.
+        """
+        self.exact = values
+
+
+class TwinCritic(ExactValues, nn.Module):
     """Two heads for each of up to `groups` groups; group g sees only rows [g] of its inputs.
 
     Every method takes inputs with a leading group dimension of any G <= `groups` and uses the
@@ -57,7 +73,6 @@ class TwinCritic(nn.Module):
 
     support: Tensor
     moments: Tensor
-    exact: Callable[[Tensor], Tensor] | None = None  # see `use_exact_values`
 
     def __init__(self, groups: int, obs_dim: int, act_dim: int, config: CriticConfig) -> None:
         super().__init__()
@@ -113,16 +128,6 @@ class TwinCritic(nn.Module):
         bias, used = self.obs_layer.bias, len(columns)
         weight = torch.cat([self.obs_layer.weight, self.act_weight], dim=1)
         return self.later(torch.baddbmm(bias[:used].mT, weight[:used].mT, columns))
-
-    def use_exact_values(self, values: Callable[[Tensor], Tensor]) -> None:
-        """Let both heads return known values; what they learn is then unused.
-
-        For tasks whose values are known, where an actor is judged without its critic.
-
-        Args:
-            values: of actions, (G, B, A) to (G, B), differentiable.
-        """
-        self.exact = values
 
     def values(self, features: Tensor, action: Tensor) -> Tensor:
         """Return expected returns of both heads, (G, 2, BK).

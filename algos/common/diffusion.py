@@ -29,7 +29,7 @@ class DiffusionConfig:
     steps: int = 5
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
-    predict: str = "x0"  # x0 | eps: what the network outputs
+    predict: str = "x0"  # x0 | eps | velocity (of flows alone): what the network outputs
 
     def __post_init__(self) -> None:
         """Check what the types do not.
@@ -37,8 +37,8 @@ class DiffusionConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        if self.predict not in ("x0", "eps"):
-            raise ValueError(f"actor.predict={self.predict!r}: valid are x0, eps")
+        if self.predict not in ("x0", "eps", "velocity"):
+            raise ValueError(f"actor.predict={self.predict!r}: valid are x0, eps, velocity")
         require_activation(self.activation, "actor.activation")
         if self.steps < 2:
             raise ValueError(f"actor.steps={self.steps}: valid are integers from 2")
@@ -49,8 +49,12 @@ class DiffusionPolicy(nn.Module):
 
     The step enters as a learned bias of the first layer. For a fixed number of steps this is what
     a sinusoidal embedding followed by linear layers amounts to, at no cost per sample.
+
+    Raises:
+        ValueError: if the network is to output what is not among `outputs`.
     """
 
+    outputs: tuple[str, ...] = ("x0", "eps")
     signal: Tensor
     noise: Tensor
     keep_x0: Tensor
@@ -59,6 +63,9 @@ class DiffusionPolicy(nn.Module):
 
     def __init__(self, act_dim: int, condition_dim: int, config: DiffusionConfig) -> None:
         super().__init__()
+        if config.predict not in self.outputs:
+            valid = ", ".join(self.outputs)
+            raise ValueError(f"actor.predict={config.predict!r}: valid here are {valid}")
         self.config = config
         self.act_dim = act_dim
         first = config.hidden[0]
@@ -132,6 +139,8 @@ class DiffusionPolicy(nn.Module):
             clean, now = hidden.float(), self.constants[t]
             if self.config.predict == "eps":
                 clean = torch.add(noisy, clean, alpha=-now["noise"]).div_(now["signal"])
+            elif self.config.predict == "velocity":
+                clean = torch.add(noisy, clean, alpha=now["noise"])
             noisy = clean.clamp(-1, 1).mul_(now["keep_x0"]).add(noisy, alpha=now["keep_xt"])
             if t > 0 and renoise:
                 noisy = noisy.add_(draw(), alpha=now["spread"])
@@ -143,7 +152,7 @@ class DiffusionPolicy(nn.Module):
         noise = torch.randn_like(action, generator=rng)
         noisy = self.signal[step, None] * action + self.noise[step, None] * noise
         output = self.predict(noisy, step, condition)
-        wanted = noise if self.config.predict == "eps" else action
+        wanted = {"x0": action, "eps": noise, "velocity": action - noise}[self.config.predict]
         return (output - wanted).square().mean(-1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .diffusion import DiffusionConfig, DiffusionPolicy
+from .diffusion import DiffusionPolicy
 
 
 class FlowPolicy(DiffusionPolicy):
@@ -16,17 +16,14 @@ class FlowPolicy(DiffusionPolicy):
 
     A path runs from noise e to an action a as x = u a + (1 - u) e, with velocity
     v = E[a - e | x] = (E[a | x] - x) / (1 - u). The network predicts E[a | x], as a diffusion
-    policy's does: Euler's step is then a denoising step with other coefficients and no noise.
+    policy's does, or v: Euler's step is a denoising step with other coefficients and no noise.
     Times are the multiples of 1 / steps at which sampling asks for the velocity.
 
-    Raises:
-        ValueError: if the network is to predict the noise, which is no velocity at u = 0.
+    An error of a predicted v counts (1 - u) times as much in E[a | x], so that little is lost close
+    to an action: a flow that learns from its own samples again and again needs that.
     """
 
-    def __init__(self, act_dim: int, condition_dim: int, config: DiffusionConfig) -> None:
-        if config.predict != "x0":
-            raise ValueError(f"actor.predict={config.predict!r}: valid for a flow is x0")
-        super().__init__(act_dim, condition_dim, config)
+    outputs = ("x0", "velocity")
 
     def coefficients(self) -> dict[str, Tensor]:
         """Return those of straight paths, each (steps,), index 0 the time closest to the action.

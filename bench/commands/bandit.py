@@ -29,7 +29,7 @@ from rich.console import Console
 from torch import Tensor
 
 import bench.algos
-from bench.algos.common.critics import TwinCritic
+from bench.algos.common.critics import ExactValues
 from bench.analysis.style import INK, new_figure
 from bench.api import Algorithm, Spec
 from bench.configuration import expand_algos, names, resolve, understand
@@ -140,7 +140,7 @@ def train(
     algo: Algorithm = entry.factory(spec, settings(name, changes).algo, "cpu")
     if exact and isinstance(algo, torch.nn.Module):
         for module in algo.modules():
-            if isinstance(module, TwinCritic):
+            if isinstance(module, ExactValues):
                 module.use_exact_values(lambda action: height(action, heights))
     rollout = Rollout(task.make(NUM_ENVS, seed))
     for action in first_actions(shares, torch.Generator().manual_seed(seed)).split(NUM_ENVS):

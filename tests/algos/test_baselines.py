@@ -8,8 +8,8 @@ import torch
 import bench.algos
 from bench.algos.common.critics import CriticConfig
 from bench.algos.common.diffusion import DiffusionConfig
+from bench.algos.common.onpolicy import advantages
 from bench.algos.maxentdp import truncated_normal
-from bench.algos.ppo import advantages
 from bench.api import Transition
 from bench.commands import bandit
 from bench.testing import SPEC, check_algorithm, feed

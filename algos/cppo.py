@@ -1,0 +1,151 @@
+"""CPPO: a flow policy through conditional PPO (Liu et al. 2026, arXiv 2603.04790).
+
+The density of a flow's actions is never asked for. A frozen flow draws a reference a0, a Gaussian
+around it, pi(a | s, a0), is trained by PPO, whose ratio is that of the Gaussian alone, and what
+both draw together, the marginal of a, becomes the next flow by flow matching. Only the abstract was
+at hand, and notes of others on the method; what they leave open is filled in here:
+ 1. The Gaussian's mean is a0 plus what a network makes of state and a0, kept from one iteration to
+    the next: a drift of the flow's points towards what is better. Its standard deviation is one for
+    all states, as PPO's here.
+ 2. The flow learns from references drawn anew, not from the rollout's: of few actions, drawn again
+    and again, a mode is lost by chance. All of them are drawn before the flow moves, so that a
+    frozen copy of it is not needed. What is learned is cut to the box, as what acts.
+ 3. The first flow imitates the random exploration that the comparison gives to all
+    (`imitated`): an untrained one would draw a point.
+ 4. Evaluation takes one plain sample of the flow, which is what PPO has just improved; training
+    also moves it by the Gaussian. How the source evaluates is not known here.
+ 5. The entropy that the loss can weigh (`entropy`, off) is the Gaussian's, not the marginal's.
+ 6. The flow predicts clean actions, in five steps; the notes tell of 8 and 16 steps.
+As for `ppo` here: time limits bootstrap, the comparison's novelty bonus, observations standardised
+by statistics that move only between rollouts, a value network apart and unclipped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Spec, Transition
+
+from . import register
+from .common.diffusion import DiffusionConfig
+from .common.flow import FlowPolicy
+from .common.learner import Scalars, require_counts
+from .common.networks import gradient_step, mlp
+from .common.onpolicy import OnPolicy, OnPolicyConfig, Rows
+
+EXPLORED = ("obs", "action")  # what is kept of random exploration
+
+
+@dataclass
+class Config(OnPolicyConfig):
+    """Settings of CPPO."""
+
+    std: float = 0.2  # of the Gaussian around a reference, at first
+    flow: DiffusionConfig = field(default_factory=lambda: DiffusionConfig(predict="velocity"))
+    flow_lr: float = 1e-3
+    flow_batch: int = 512  # rows of a minibatch of flow matching
+    flow_epochs: int = 10  # of flow matching over the rollout's states, each with new actions
+    imitated: int = 8192  # latest actions of random exploration that the first flow imitates
+    imitation_epochs: int = 30  # over them
+
+    def __post_init__(self) -> None:
+        """Check what the types do not.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        super().__post_init__()
+        require_counts(self, "flow_batch", "flow_epochs", "imitated", "imitation_epochs")
+
+
+@register(
+    "cppo",
+    config=Config,
+    policy="rectified flow, conditional Gaussian",
+    data="on-policy",
+    commanded="no",
+    source="Liu et al. 2026, arXiv 2603.04790",
+)
+class CPPO(OnPolicy):
+    """Flow policy that becomes what PPO makes of its samples."""
+
+    acting: tuple[str, ...] = ("flow", "actor", "norm")
+    condition = ("reference",)
+
+    def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
+        super().__init__(spec, config, device)
+        self.flow = FlowPolicy(spec.act_dim, spec.obs_dim, config.flow).to(device)
+        self.flow_opt = torch.optim.Adam(self.flow.parameters(), config.flow_lr, fused=True)
+        self.optimizers.append(self.flow_opt)
+        kept = -(-config.imitated // spec.num_envs)  # vector steps, rounded up
+        self.explored: deque[Rows] = deque(maxlen=kept)  # until the first flow has imitated it
+
+    def make_actor(self) -> nn.Module:
+        """Return a network of how far the mean lies from a reference."""
+        state, action = self.spec.obs_dim, self.spec.act_dim
+        return mlp([state + action, *self.config.hidden, action], self.config.activation)
+
+    def given(self, norm_obs: Tensor) -> Rows:
+        """Draw references of the flow."""
+        return {"reference": self.flow.sample(norm_obs, self.rng)}
+
+    def mean(self, rows: Rows) -> Tensor:
+        """Return the reference, moved."""
+        reference = rows["reference"]
+        return reference + self.actor(torch.cat([rows["norm_obs"], reference], dim=-1))
+
+    def choose(self, obs: Tensor) -> Tensor:
+        """Sample the flow."""
+        return self.flow.sample(self.norm(obs))
+
+    @torch.no_grad()
+    def observe(self, step: Transition) -> None:
+        """Add a vector step to the rollout or, while warming up, to what the flow imitates."""
+        if self.exploration.warming_up:
+            self.explored.append({key: getattr(step, key) for key in EXPLORED})
+        super().observe(step)
+
+    def update(self) -> Scalars:
+        """Learn when the rollout is full; once the warm-up is over, imitate it first."""
+        if self.explored and not self.exploration.warming_up:
+            obs, action = (torch.cat([row[key] for row in self.explored]) for key in EXPLORED)
+            self.match(self.norm(obs), action, self.config.imitation_epochs)
+            self.explored.clear()
+        return super().update()
+
+    def learn(self, rollout: Rows) -> Scalars:
+        """Improve the Gaussian, then let the flow become the marginal of what both draw."""
+        scalars = super().learn(rollout)
+        norm_obs = self.norm(rollout["obs"]).flatten(0, 1).repeat(self.config.flow_epochs, 1)
+        return scalars | self.match(norm_obs, self.marginal(norm_obs), epochs=1)
+
+    @torch.no_grad()
+    def marginal(self, norm_obs: Tensor) -> Tensor:
+        """Sample the flow and the Gaussian around its sample, (B, O) to (B, A) in the box."""
+        rows = {"norm_obs": norm_obs, **self.given(norm_obs)}
+        return self.perturb(self.mean(rows), self.rng).clamp(-1, 1)
+
+    def match(self, norm_obs: Tensor, action: Tensor, epochs: int) -> Scalars:
+        """Let the flow learn actions (B, A) of states (B, O) by flow matching."""
+        fields, size = {"norm_obs": norm_obs, "action": action}, self.config.flow_batch
+        for rows in self.minibatches(fields, epochs, size):
+            loss = self.flow.loss(rows["action"], rows["norm_obs"], self.rng).mean()
+            gradient_step(self.flow_opt, loss, self.config.clip)
+        return {"flow_loss": loss.detach()}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what `state_dict` holds beside networks; the random exploration too."""
+        return super().get_extra_state() | {"explored": [dict(row) for row in self.explored]}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_extra_state` returned."""
+        super().set_extra_state(state)
+        self.explored.clear()
+        self.explored.extend(
+            {key: field.to(self.device) for key, field in row.items()} for row in state["explored"]
+        )
