@@ -43,6 +43,7 @@ class ReturnConfig(DiffusionConfig):
 
     steps: int = 10
     hidden: tuple[int, ...] = (64, 64)
+    predict: str = "eps"  # x0 | eps: what the network outputs
     samples: int = 8  # drawn returns whose mean is the value
     v_min: float = 0.0  # returns, in units of the task's largest one
     v_max: float = 1.2

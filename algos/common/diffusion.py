@@ -65,7 +65,7 @@ class DiffusionPolicy(nn.Module):
         super().__init__()
         if config.predict not in self.outputs:
             valid = ", ".join(self.outputs)
-            raise ValueError(f"actor.predict={config.predict!r}: valid here are {valid}")
+            raise ValueError(f"predict={config.predict!r}: valid here are {valid}")
         self.config = config
         self.act_dim = act_dim
         first = config.hidden[0]

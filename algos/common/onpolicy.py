@@ -112,7 +112,7 @@ class OnPolicy(nn.Module, ABC):
     def mean(self, rows: Rows) -> Tensor:
         """Return the Gaussian's means (B, A) of rows: `norm_obs` (B, O) and what is `given`."""
 
-    def given(self, norm_obs: Tensor) -> Rows:
+    def given(self, norm_obs: Tensor, rng: torch.Generator | None = None) -> Rows:
         """Draw what a mean depends on beside observations (B, O), every field (B, ...)."""
         return {}
 
@@ -126,7 +126,7 @@ class OnPolicy(nn.Module, ABC):
         if not explore:
             return self.choose(obs)
         norm_obs = self.norm(obs)
-        given = self.given(norm_obs)
+        given = self.given(norm_obs, self.rng)
         action = self.perturb(self.mean({"norm_obs": norm_obs, **given}), self.rng)
         self.drawn = {"action": action, **given}
         return self.exploration.replace(action, self.rng).clamp(-1, 1)
@@ -142,7 +142,10 @@ class OnPolicy(nn.Module, ABC):
             self.norm.observe(step.obs)
             self.novelty.observe(step.position)
         else:
-            drawn = self.drawn or {"action": step.action, **self.given(self.norm(step.obs))}
+            drawn = self.drawn or {
+                "action": step.action,
+                **self.given(self.norm(step.obs), self.rng),
+            }
             self.rows.append({
                 "obs": step.obs,
                 "reward": step.reward * self.reward_scale,
@@ -193,19 +196,18 @@ class OnPolicy(nn.Module, ABC):
                 torch.stack([rollout["position"], rollout["next_position"]]),
             )[0]
         )
-        value = self.value(self.norm(rollout["obs"])).squeeze(-1)
+        fields = {
+            "norm_obs": self.norm(rollout["obs"]),
+            "action": rollout["action"],
+            **{name: rollout[name] for name in self.condition},
+        }
+        value = self.value(fields["norm_obs"]).squeeze(-1)
         after = self.value(self.norm(rollout["next_obs"])).squeeze(-1)
         advantage = advantages(
             reward + config.gamma * rollout["going"] * after - value,
             config.gamma * config.gae_lambda * rollout["same"],
         )
-        fields = {
-            "norm_obs": self.norm(rollout["obs"]),
-            "action": rollout["action"],
-            **{name: rollout[name] for name in self.condition},
-            "advantage": advantage,
-            "return": advantage + value,
-        }
+        fields |= {"advantage": advantage, "return": advantage + value}
         own = rollout["own"].flatten().nonzero().squeeze(-1)
         rows = {key: field.flatten(0, 1)[own] for key, field in fields.items()}
         return rows | {"density": self.log_density(rows)}

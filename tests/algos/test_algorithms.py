@@ -10,6 +10,7 @@ import torch
 import bench.algos
 from bench import testing
 from bench.algos.common.novelty import NovelD
+from bench.algos.dsac_d import ReturnCritic
 from bench.api import Spec, Transition
 from bench.configuration import resolve, understand
 from bench.policy import Policy
@@ -213,6 +214,8 @@ def believe(algo, value):
     """Give an algorithm's critics a value; return what collects the values that they learn."""
     if hasattr(algo, "target_critic"):
         critic = algo.target_critic
+        if isinstance(critic, ReturnCritic):
+            return drawing(critic, value)
         width = critic.support[1] - critic.support[0]
         place = (value - critic.support[0]) / width
         low = int(place)
@@ -237,6 +240,18 @@ def believe(algo, value):
 
     def collect(targets):
         algo.step = lambda rows: targets.append(rows["return"]) or {}
+
+    return collect
+
+
+def drawing(critic, value):
+    """Let a critic that draws returns draw one; return what collects its targets."""
+    place, original = (value - critic.middle) / critic.reach, critic.target
+    for head in critic.heads:
+        head.sample = lambda condition, rng: condition.new_full((len(condition), 1), place)
+
+    def collect(targets):
+        critic.target = lambda *inputs: targets.append(original(*inputs)) or targets[-1]
 
     return collect
 

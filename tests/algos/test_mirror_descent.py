@@ -85,13 +85,17 @@ def test_bad_settings_are_named(name, settings, word):
 
 
 def test_a_flow_predicts_no_noise():
-    with pytest.raises(ValueError, match=r"actor\.predict='eps': valid for a flow is x0"):
+    with pytest.raises(ValueError, match="predict='eps': valid here are x0, velocity"):
         build("fpmd", actor=DiffusionConfig(predict="eps"))
+    with pytest.raises(ValueError, match="predict='velocity': valid here are x0, eps"):
+        build("dpmd", actor=DiffusionConfig(predict="velocity"))
 
 
-def test_a_sample_follows_the_velocity_by_eulers_method():
+@pytest.mark.parametrize("predict", ["x0", "velocity"])
+def test_a_sample_follows_the_velocity_by_eulers_method(predict):
     torch.manual_seed(0)
-    flow, condition = FlowPolicy(2, 4, DiffusionConfig(steps=6, hidden=(16,))), torch.randn(20, 4)
+    config, condition = DiffusionConfig(6, (16,), predict=predict), torch.randn(20, 4)
+    flow = FlowPolicy(2, 4, config)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.mul_(2)
@@ -100,7 +104,8 @@ def test_a_sample_follows_the_velocity_by_eulers_method():
         time, step = k / 6, torch.full((20,), 5 - k)
         assert float(flow.signal[5 - k]) == pytest.approx(time)
         assert float(flow.noise[5 - k]) == pytest.approx(1 - time)
-        mean = flow.predict(place, step, condition).clamp(-1, 1)
+        output = flow.predict(place, step, condition)
+        mean = (output if predict == "x0" else place + (1 - time) * output).clamp(-1, 1)
         place = place + (mean - place) / (1 - time) / 6
     drawn = flow.sample(condition, torch.Generator().manual_seed(3))
     torch.testing.assert_close(drawn, place, rtol=1e-4, atol=1e-5)

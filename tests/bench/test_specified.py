@@ -13,10 +13,10 @@ from bench.tasks import make_task
 from bench.testing import SPEC
 
 OTHERWISE = [
-    "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "fpmd", "latent-sac", "maxentdp",
-    "mfpo", "pmoe", "ppo", "qvpo", "sac",
+    "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "dsac-d", "fpmd", "latent-sac",
+    "maxentdp", "mfpo", "pmoe", "ppo", "qvpo", "sac",
 ]  # fmt: skip
-PLAIN = ["ddiffpg", "qsm", "random", "td3"]
+PLAIN = ["cppo", "ddiffpg", "qsm", "random", "td3"]
 
 
 def learner(name):
