@@ -45,7 +45,6 @@ EXPLORED = ("obs", "action")  # what is kept of random exploration
 class Config(OnPolicyConfig):
     """Settings of CPPO."""
 
-    std: float = 0.2  # of the Gaussian around a reference, at first
     frozen: int = 10  # rollouts that a flow is the reference of, until it learns anew
     flow: DiffusionConfig = field(default_factory=lambda: DiffusionConfig(predict="velocity"))
     flow_lr: float = 1e-3

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bench.algos
-from bench.api import Transition
+from bench.api import Spec, Transition
 from bench.commands import bandit
 from bench.rollout import Rollout
 from bench.tasks import make_task
@@ -96,28 +96,36 @@ def test_the_first_flow_imitates_random_exploration():
     assert not algo.explored
 
 
-def reward_after(rollouts, shares=(0.25, 0.25, 0.25, 0.25)):
-    """Return shares of the modes and mean height, at first and after some rollouts.
+def iterations(count, *changes):
+    """Return every mode's share and the mean height, at first and after each iteration.
 
-    The first flow imitates four clusters beside the peaks, a third of the way down.
+    The first flow imitates four narrow clusters beside the peaks of the bandit.
     """
     task = make_task("bandit", case="equal")
+    settings = bandit.settings("cppo", ["algo.std=0.1", "algo.lr=1e-3", *changes]).algo
     torch.manual_seed(0)
-    changes = ["algo.rollout=128", "algo.batch=128", "algo.std=0.1"]
-    entry, settings = bench.algos.registry["cppo"], bandit.settings("cppo", changes).algo
-    algo = entry.factory(bandit.Spec.of(task, 8, 0), settings, "cpu")
-    beside = bandit.first_actions(shares, torch.Generator().manual_seed(0)) + 0.15
-    play = Rollout(task.make(8, 0))
-    for action in beside.clamp(-1, 1).split(8):
+    entry = bench.algos.registry["cppo"]
+    algo = entry.factory(Spec.of(task, bandit.NUM_ENVS, 0), settings, "cpu")
+    rng = torch.Generator().manual_seed(0)
+    beside = bandit.PEAKS[torch.arange(4000) % 4] + 0.2 + 0.05 * torch.randn(4000, 2, generator=rng)
+    play = Rollout(task.make(bandit.NUM_ENVS, 0))
+    for action in beside.clamp(-1, 1).split(bandit.NUM_ENVS):
         algo.observe(play.step(action.numpy()).transition("cpu"))
     algo.update()
     found = []
-    for rollout in range(rollouts + 1):
-        for _ in range(128 if rollout else 0):
+    for iteration in range(count + 1):
+        for _ in range(settings.frozen * settings.rollout if iteration else 0):
             action = algo.act(torch.as_tensor(play.obs), explore=True)
             algo.observe(play.step(action.numpy()).transition("cpu"))
             algo.update()
-        action = bandit.samples(algo)
+        action = algo.flow.sample(torch.zeros(bandit.SAMPLES, 2)).detach()
         shares = [bandit.measure(action)[f"mode_{k}"] for k in range(4)]
         found.append((shares, float(bandit.height(action, (1.0,) * 4).mean())))
     return found
+
+
+@pytest.mark.slow
+def test_modes_persist_over_ten_iterations_and_move_to_higher_reward():
+    (_, before), *later = iterations(10)
+    assert min(min(shares) for shares, _ in later) > 0.1
+    assert min(height for _, height in later) > before + 0.1
