@@ -162,7 +162,8 @@ CLAIMS = (
           "", "a claim on returns, not on ways of solving a task: a test holds it, with rewards of "
           "0 and 1 (tests/algos/test_dsac_d.py)"),
     Claim("CPPO (arXiv 2603.04790)", "it produces multimodal policy behaviours",
-          "peaks of four equal ones kept on the bandit", kept("cppo", "equal"), TWO),
+          "modes that it finds by itself on pointmaze-v1", found(FIRST, "cppo", "pointmaze-v1"),
+          TWO),
     Claim("FPMD (arXiv 2507.23675), PMOE (2104.09122), categorical policies (2508.13922), "
           "Consistency-AC (2309.16984)", "the policy class represents several modes", "",
           "implemented, and not yet seen learning on a task with several modes"),

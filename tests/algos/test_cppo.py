@@ -49,6 +49,7 @@ def test_a_rollout_keeps_the_references_that_its_actions_were_drawn_around(monke
     feed(algo, 4, seed=1)
     (rollout,) = seen
     assert torch.equal(rollout["reference"], torch.stack(drawn))
+    assert torch.equal(algo.own_rows(rollout)["reference"], torch.cat(drawn))
     assert (rollout["action"] - rollout["reference"]).abs().max() < 0.2
     assert (rollout["action"] - rollout["reference"]).abs().min() > 0
 
