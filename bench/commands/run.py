@@ -50,12 +50,13 @@ from rich.console import Console
 from bench import search
 from bench.commands.worker import STOP_FILE
 from bench.configuration import CONF, Request, check_launcher, resolve, understand
-from bench.display import Bar, Overview, show
+from bench.display import Bar, Overview
 from bench.divergence import tell_count
 from bench.errors import UsageError
 from bench.launchers import check_installed, launcher_of, own_device
 from bench.lease import SHARED, holder, watch
 from bench.memory import keep_freed_memory
+from bench.printing import show
 from bench.provenance import now
 from bench.records import Record
 from bench.repeat import compared, take_from

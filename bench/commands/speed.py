@@ -36,9 +36,9 @@ import bench.algos
 import bench.tasks
 from bench.algos.common.networks import PRECISIONS
 from bench.configuration import expand_algos, expand_tasks, names
-from bench.display import show
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
+from bench.printing import show
 from bench.provenance import git_revision, hardware, now, versions
 from bench.registry import load_plugins
 from bench.rollout import Rollout
