@@ -247,7 +247,7 @@ def sweep(request: Any, runs: list[Settings], here: list[Settings], flags: list[
             watcher.start()
         try:
             for attempt in range(1, ATTEMPTS + 1):
-                status = hydra_run([*words, *told(), *flags])
+                status = hydra_run([*words, *environment_words(), *flags])
                 if not status or status == 130 or stop_file.exists() or attempt == ATTEMPTS:
                     break
                 say(f"the launcher ended (status {status}); starting it again for what is left")
@@ -297,7 +297,7 @@ def find_best(request: Request, flags: list[str]) -> int:
     os.environ["BENCH_SIDE_BY_SIDE"] = str(cores())
     with stoppable(shared_folder(request, settings)) as stop_file:
         words = [f"hydra.sweep.dir='{launcher_folder(request, settings, stop_file)}'"]
-        status = hydra_run([*request.overrides(*names), *words, *told(), *flags, "-m"])
+        status = hydra_run([*request.overrides(*names), *words, *environment_words(), *flags, "-m"])
         if stop_file.exists():
             say("interrupted; the same command continues the search")
             return 130
@@ -392,7 +392,7 @@ def stoppable(shared: Path | None = None) -> Iterator[Path]:
             shared.rmdir()
 
 
-def told() -> list[str]:
+def environment_words() -> list[str]:
     """Return the words by which every run of a sweep has this process's variables of ours, and
     knows where the command was given.
 
