@@ -1,10 +1,12 @@
-"""Tables in the terminal; a module of its own, so that `list` need not load pandas."""
+"""Lines and tables in the terminal; a module of its own, so that `list` need not load pandas."""
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 UNBOUNDED = 1_000  # characters, more than any table has
+
+console = Console(stderr=True)  # of all but results
 
 
 def show(table: Table, names: int = 1) -> None:
@@ -21,3 +23,8 @@ def show(table: Table, names: int = 1) -> None:
         console.width = UNBOUNDED
         console.width = Measurement.get(console, console.options, table).maximum
     console.print(table)
+
+
+def say(text: str) -> None:
+    """Print a line as it is: brackets in an error or a path are no markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
