@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -96,11 +96,13 @@ def scores() -> pd.DataFrame:
     return final_scores(finished(frame))
 
 
-def compared(found: pd.DataFrame, variants: list[str], algos: list[str]) -> pd.DataFrame:
+def compared(
+    found: pd.DataFrame, variants: list[str], algos: list[str], tasks: Iterable[str] = BUDGETS
+) -> pd.DataFrame:
     """Return a table of algorithm x task, a column of solved modes and success per variant."""
     rows = []
     for algo in algos:
-        for task in BUDGETS:
+        for task in tasks:
             own = found[(found["algo"] == algo) & (found["task"] == task)]
             cells = {name: cell(own[own["experiment"] == name]) for name in variants}
             if any(text != "–" for text in cells.values()):
@@ -181,7 +183,7 @@ def main(words: list[str]) -> int:
     found = scores()
     ran = [name for name in known if name in set(found["algo"])]
     write(PAGE, "bonus", tables.markdown(compared(found, list(BONUS), ran)), SCRIPT)
-    shares = compared(found, list(SUCCESSES), [name for name in ran if name in UNIFORM])
+    shares = compared(found, list(SUCCESSES), [name for name in ran if name in UNIFORM], ALL)
     write(PAGE, "successes", tables.markdown(shares), SCRIPT)
     figure = knobs(found)
     if figure is not None:
