@@ -31,12 +31,13 @@ def build(name="rpg", spec=SPEC, warmup=0, **settings):
 
 def play(algo, steps):
     """Play episodes of four steps without reward."""
-    obs, no = torch.zeros(N, SPEC.obs_dim), torch.zeros(N, dtype=torch.bool)
+    obs, no = torch.randn(N, SPEC.obs_dim), torch.zeros(N, dtype=torch.bool)
     for t in range(steps):
-        action = algo.act(obs, explore=True)
+        action, after = algo.act(obs, explore=True), torch.randn(N, SPEC.obs_dim)
         last = torch.full((N,), t % 4 == 3)
-        algo.observe(Transition(obs, action, torch.zeros(N), obs, no, last, no, obs[:, :2],
-                                obs[:, :2]))  # fmt: skip
+        algo.observe(Transition(obs, action, torch.zeros(N), after, no, last, no, obs[:, :2],
+                                after[:, :2]))  # fmt: skip
+        obs = after
 
 
 def fixed(network, mean, log_std=None):
@@ -159,11 +160,11 @@ def test_the_critic_bootstraps_from_the_latent_that_was_held(entropy_backup):
     scalar = CriticConfig(kind="scalar")
     algo = build(entropy_backup=entropy_backup, temperature=0.5, critic=scalar)
     play(algo, 8)
-    algo.policy = lambda state, rng=None: (state[:, -D:][:, :2].tanh(), torch.full((64,), 3.0))
-    algo.backup = lambda batch, action, reward: reward + batch["discount"] * action[:, 0]
+    algo.policy = lambda state, rng=None: (state, torch.full((64,), 3.0))
+    algo.backup = lambda batch, action, reward: reward + batch["discount"] * action.sum(-1)
     batch = algo.sample()
-    latent = batch["latent"][:, 0].tanh()
-    expected = batch["n_step_reward"] + batch["discount"] * (latent - 1.5 * entropy_backup)
+    followed = batch["bootstrap_obs"].sum(-1) + batch["latent"].sum(-1)
+    expected = batch["n_step_reward"] + batch["discount"] * (followed - 1.5 * entropy_backup)
     assert torch.allclose(algo.critic_target(batch), expected, atol=1e-5)
     assert (batch["discount"] > 0).all() and batch["state"].shape == (64, SPEC.obs_dim + D)
 
