@@ -20,7 +20,8 @@ from bench.analysis.load import table
 from docs.marks import write
 from docs.write_results import REFERENCE, done
 
-FOLDERS = ("quick", "hour", "tried/new-classes")  # whose runs are asked; the last: one run each
+# whose runs are asked; the last two: one run of each algorithm
+FOLDERS = ("quick", "hour", "tried/new-classes", "tried/rpg/first")
 
 
 def kept(claim: Claim) -> np.ndarray:
