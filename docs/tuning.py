@@ -57,6 +57,7 @@ KNOBS: dict[str, tuple[str, Any, Any]] = {  # setting, low, high; None: a third 
     "ppo": ("entropy", 0.001, 0.01),
     "qsm": ("temperature", None, None),
     "qvpo": ("entropy", "[0.005,0.0005]", "[0.1,0.01]"),
+    "rpg": ("information", None, None),
     "sac": ("target_entropy", -4.0, 0.0),
     "td3": ("smoothing", None, None),
 }
