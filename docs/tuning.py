@@ -111,7 +111,7 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
         gain = scores.loc[best, "solved_modes"] - scores.loc[CENTRE, "solved_modes"]
         better = f"{CHANGES[str(best)]}, +{gain:.2f}" if gain >= TIE else "none"
         rows.append({
-            "algorithm": algo, "task": task, "its knob": f"`{KNOBS[str(algo)][0]}`", **cells,
+            "algorithm": algo, "task": task, "its knob": KNOBS[str(algo)][0], **cells,
             "better": better,
         })  # fmt: skip
     return pd.DataFrame(rows)
