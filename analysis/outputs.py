@@ -172,11 +172,9 @@ def sheet(table: pd.DataFrame, path: Path, title: str) -> Sheet:
     for suffix, text in files.items():
         path.with_name(f"{path.name}.{suffix}").write_text(text)
         links[suffix] = f"data:text/plain;base64,{base64.b64encode(text.encode()).decode()}"
-    tasks = table["task"] if "task" in table else [""] * len(table)
+    tasks, algos = (table.get(key, [""] * len(table)) for key in ("task", "algorithm"))
     rows = [
         {"cells": list(map(str, row)), "task": task, "algo": algo}
-        for row, task, algo in zip(
-            table.to_numpy().tolist(), tasks, table["algorithm"], strict=True
-        )
+        for row, task, algo in zip(table.to_numpy().tolist(), tasks, algos, strict=True)
     ]
     return Sheet(path.name, title, list(table.columns), rows, links)

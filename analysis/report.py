@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench import divergence
-from bench.analysis import catalogue, comparison, stats, survival, tables
+from bench.analysis import catalogue, claims, comparison, stats, survival, tables
 from bench.analysis.load import (
     LAST,
     RunRecord,
@@ -95,8 +95,7 @@ def write_page(
     page: dict[str, Any] = {
         "notes": notes, "blocks": [], "overview": [], "sheets": [], "last": LAST, "chart": "",
         "plotly": "", "tasks": [], "algos": [], "metrics": HOVERED, "matrix": ({}, []),
-        "floors": set(), "manifest": manifest(runs),
-        "packed_manifest": "",
+        "floors": set(), "claims": [], "manifest": manifest(runs), "packed_manifest": "",
         "command": again,
     }  # fmt: skip
     frame = evaluations(runs) if frame is None else frame
@@ -239,8 +238,14 @@ def overview(
         ("survival", "Modes: when first found, whether lost", survival.survival_table(done)),
         ("settings", "Settings: what was held equal", tables.settings_table(done)),
     ]  # fmt: skip
-    sheets = [sheet(table, out / name, title) for name, title, table in made if len(table)]
-    return {"sheets": sheets, "overview": pictures, "matrix": tables.matrix(frame)}
+    claimed = ("claims", "What papers claim", claims.table(runs, frame, notes))
+    sheets, tested = (
+        [sheet(table, out / name, title) for name, title, table in some if len(table)]
+        for some in (made, [claimed])
+    )
+    return {
+        "sheets": sheets, "claims": tested, "overview": pictures, "matrix": tables.matrix(frame),
+    }  # fmt: skip
 
 
 def slug(name: str) -> str:

@@ -32,6 +32,11 @@ BUDGETS = tuple(sorted(path.stem for path in (CONF / "budgets").glob("*.yaml")))
 PRESETS = ("none", "paper", "suite")
 NAMED = ("algo", "task", "seed", "budget", "preset", "plugins")
 
+# In presets: a share of the env steps that come after the warm-up.
+OmegaConf.register_new_resolver(
+    "learning", lambda share, steps, warmup: int(share * max(steps - warmup, 0)), replace=True
+)
+
 
 @dataclass(frozen=True)
 class Request:

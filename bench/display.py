@@ -9,7 +9,6 @@ from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,30 +19,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from bench.errors import UsageError
 from bench.records import Record
 
 POLL = 1.0  # s between looks at the records of a sweep
-UNBOUNDED = 1_000  # characters, more than any table has
-
-
-def show(table: Table, names: int = 1) -> None:
-    """Print a table as wide as the terminal, in a pipe or file as wide as it needs.
-
-    Args:
-        table: what to print.
-        names: how many columns, from the left, hold names, which are not broken.
-    """
-    for column in table.columns[:names]:
-        column.no_wrap = True
-    console = Console()
-    if not console.is_terminal:
-        console.width = UNBOUNDED
-        console.width = Measurement.get(console, console.options, table).maximum
-    console.print(table)
 
 
 class Speed(ProgressColumn):

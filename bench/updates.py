@@ -1,4 +1,7 @@
-"""How fast an algorithm learns: what an update computes, how fast that is, and where time goes."""
+"""How fast an algorithm learns: what an update computes, how fast that is, and where time goes.
+
+And what one action costs, which is counted and takes no clock.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ PARTS = {  # methods of a learner, and what the time that they take for themselv
 REST = "critic's step"  # of OffPolicy.learn; of DDiffPG's nearly nothing
 ROUNDS = 7  # what is compared is measured in turn, so that noise hits both alike
 TRIES = 20_000  # vector steps until an algorithm learns
+ROWS = 8  # states in which actions are counted: so few that none puts them through in parts
 Shapes = Counter[tuple[tuple[int, ...], tuple[int, ...]]]
 
 
@@ -63,6 +67,19 @@ class Speed:
     flops: float
     share: float
     parts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Action:
+    """What was counted of one action, as evaluation takes it without a command.
+
+    Attributes:
+        calls: of networks: five, for a denoiser of five steps.
+        flops: floating-point operations of its matrix products.
+    """
+
+    calls: int
+    flops: float
 
 
 def learner(
@@ -127,6 +144,25 @@ def measure(algos: Sequence[Learner], seconds: float) -> list[Speed]:
     return found
 
 
+def count_action(algo: Learner) -> Action:
+    """Count what an action takes.
+
+    A network is called as often as the matrix of it that is multiplied most often: neither what it
+    computes once for all steps counts, nor how many layers it has.
+    """
+    obs = torch.zeros(ROWS, algo.spec.obs_dim, device=algo.device)
+    with FlopCounterMode(display=False) as counter, Products() as products:
+        algo.act(obs)
+    networks = {of.untyped_storage().data_ptr(): name.split(".")[0]
+                for name, of in algo.named_parameters()}  # fmt: skip
+    calls: dict[str, int] = defaultdict(int)
+    for (storage, *_), count in products.factors.items():
+        if storage in networks:
+            name = networks[storage]
+            calls[name] = max(calls[name], count)
+    return Action(sum(calls.values()), counter.get_total_flops() / ROWS)
+
+
 def in_turn(works: list[Callable[[], Any]], seconds: float) -> list[tuple[float, ...]]:
     """Return what each of some works takes in each of several rounds, s, of so many s in all."""
     counts = []
@@ -155,11 +191,17 @@ FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}  # products, and where t
 
 
 class Products(TorchDispatchMode):
-    """Notes the shapes of all matrix products in its context, and can repeat them alone."""
+    """Notes all matrix products in its context, and can repeat them alone.
+
+    Attributes:
+        shapes: of both factors, and how many products have them.
+        factors: where in memory a factor lies (storage, offset, shape), and how often it is one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.shapes: Shapes = Counter()
+        self.factors: Counter[tuple[Any, ...]] = Counter()
         self.device = torch.device("cpu")
         self.work: list[tuple[Callable[..., Tensor], Tensor, Tensor, int]] = []
 
@@ -172,6 +214,9 @@ class Products(TorchDispatchMode):
             first, second = args[FACTORS[name] : FACTORS[name] + 2]
             self.device = first.device
             self.shapes[tuple(first.shape), tuple(second.shape)] += 1
+            for one in (first, second):
+                place = one.untyped_storage().data_ptr(), one.storage_offset(), tuple(one.shape)
+                self.factors[place] += 1
         return func(*args, **(kwargs or {}))
 
     def repeat(self) -> None:

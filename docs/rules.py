@@ -5,9 +5,10 @@
 Three studies on the tuning seeds, in the quick budget (an ant: hour):
 
   bonus       every algorithm with the novelty bonus fixed, annealed to 0 over the first half of
-              learning, and without it, on one maze and one arm, two of them on more
+              learning (the rule), and without it, on one maze and one arm, two of them on more
   successes   uniform replay against batches half of which come from successful episodes
-  knobs       DDiffPG with one of its settings changed, or one of its parts left out
+  knobs       DDiffPG with one of its settings changed, or one of its parts left out; its bonus is
+              fixed, as it was when these runs were made
 
 Records land in results/reference/rules/<variant>, compacted; what is done is skipped, so that a
 study can be made in parts. Writes the tables of docs/fairness.md and docs/knobs.png from the
@@ -18,7 +19,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -38,14 +40,17 @@ from docs.marks import write
 FOLDER = Path("results/reference/rules")
 PAGE, SCRIPT = "docs/fairness.md", "docs.rules"
 MAZE, ARM = "pointmaze-v3", "reach"
-HALF = {  # env steps: half of what learning has in the budget of a task
-    ARM: ("quick", 256_000), MAZE: ("quick", 256_000),
-    "pointmaze-v4": ("quick", 320_000), "antmaze-v2": ("hour", 1_936_000),
-}  # fmt: skip
+BUDGETS: dict[str, list[str]] = {
+    ARM: [],
+    MAZE: [],
+    "pointmaze-v4": [],
+    "antmaze-v2": ["budget=hour"],
+}
 ALL = (ARM, MAZE)  # tasks that every algorithm is asked on, the others these alone:
 WIDER = ("ddiffpg", "sac")
-BONUS = ("fixed", "annealed", "none")
-SUCCESSES = {"fixed": [], "half-successes": ["algo.success_share=0.5"]}
+FIXED = "algo.novelty.anneal=0"
+BONUS = {"fixed": [FIXED], "annealed": [], "none": ["algo.novelty.coef=0", FIXED]}
+SUCCESSES = {"annealed": [], "half-successes": ["algo.success_share=0.5"]}
 UNIFORM = ("sac", "td3", "dipo", "maxentdp")  # of those that draw uniformly, the ones measured
 KNOBS = {
     "fixed": ("as it is", []),
@@ -67,23 +72,16 @@ def runs(study: str, algos: list[str]) -> Iterator[tuple[str, str, str, list[str
     """Yield a study's runs: variant, algorithm, task and further words for `run`."""
     if study in ("all", "bonus"):
         for algo in algos:
-            for task in HALF if algo in WIDER else ALL:
-                for variant in BONUS:
-                    yield variant, algo, task, bonus(variant, task)
+            for task in BUDGETS if algo in WIDER else ALL:
+                for variant, more in BONUS.items():
+                    yield variant, algo, task, [*BUDGETS[task], *more]
     if study in ("all", "successes"):
         for algo in (a for a in algos if a in UNIFORM):
-            for task in ALL:
-                yield "half-successes", algo, task, SUCCESSES["half-successes"]
+            for (variant, more), task in product(SUCCESSES.items(), ALL):
+                yield variant, algo, task, more
     if study in ("all", "knobs") and COMMANDED in algos:
         for variant, (_, words) in KNOBS.items():
-            yield variant, COMMANDED, MAZE, words
-
-
-def bonus(variant: str, task: str) -> list[str]:
-    """Return the words by which a run has a variant of the bonus, and its task's budget."""
-    budget, half = HALF[task]
-    words = {"annealed": [f"algo.novelty.anneal={half}"], "none": ["algo.novelty.coef=0"]}
-    return ([f"budget={budget}"] if budget != "quick" else []) + words.get(variant, [])
+            yield variant, COMMANDED, MAZE, [*words, FIXED]
 
 
 def scores() -> pd.DataFrame:
@@ -98,11 +96,13 @@ def scores() -> pd.DataFrame:
     return final_scores(finished(frame))
 
 
-def compared(found: pd.DataFrame, variants: list[str], algos: list[str]) -> pd.DataFrame:
+def compared(
+    found: pd.DataFrame, variants: list[str], algos: list[str], tasks: Iterable[str] = BUDGETS
+) -> pd.DataFrame:
     """Return a table of algorithm x task, a column of solved modes and success per variant."""
     rows = []
     for algo in algos:
-        for task in HALF:
+        for task in tasks:
             own = found[(found["algo"] == algo) & (found["task"] == task)]
             cells = {name: cell(own[own["experiment"] == name]) for name in variants}
             if any(text != "–" for text in cells.values()):
@@ -183,7 +183,7 @@ def main(words: list[str]) -> int:
     found = scores()
     ran = [name for name in known if name in set(found["algo"])]
     write(PAGE, "bonus", tables.markdown(compared(found, list(BONUS), ran)), SCRIPT)
-    shares = compared(found, list(SUCCESSES), [name for name in ran if name in UNIFORM])
+    shares = compared(found, list(SUCCESSES), [name for name in ran if name in UNIFORM], ALL)
     write(PAGE, "successes", tables.markdown(shares), SCRIPT)
     figure = knobs(found)
     if figure is not None:

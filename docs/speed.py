@@ -63,6 +63,19 @@ def updates(found: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), columns=columns)
 
 
+def actions(found: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return a row per algorithm, task and size: what one action takes."""
+    rows = {
+        (one["algo"], record["settings"]["task"], record["settings"]["size"]): {
+            "algorithm": one["algo"], "task": record["settings"]["task"],
+            "size": record["settings"]["size"], "network calls": str(one["calls"]),
+            "MFLOP": f"{one['flops'] / 1e6:.2f}",
+        }
+        for record in found for one in record.get("actions", [])
+    }  # fmt: skip
+    return pd.DataFrame(list(rows.values()))
+
+
 def environments(found: list[dict[str, Any]]) -> pd.DataFrame:
     """Return a row per task: env steps/s, those of its physics alone, the share."""
     rows = [
@@ -90,6 +103,7 @@ def main() -> None:
     """Write the tables."""
     found = records()
     write(PAGE, "updates", tables.markdown(updates(found)), SCRIPT)
+    write(PAGE, "actions", tables.markdown(actions(found)), SCRIPT)
     write(PAGE, "environments", tables.markdown(environments(found)), SCRIPT)
     write(PAGE, "peers", tables.markdown(peers(found)), SCRIPT)
     short = updates(found).query("algorithm in @SHOWN")

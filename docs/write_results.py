@@ -234,6 +234,32 @@ def as_specified() -> str:
     return tables.markdown(some[["task", "algorithm", "seeds", *pairs]])
 
 
+def evenness() -> pd.DataFrame:
+    """Return how even policies are without commands, and by a command drawn for every episode.
+
+    The commanded episodes, equally many of each command, are what a drawn command samples.
+    """
+    scores = final_scores(table([r for folder in FOLDERS for r in done(folder) if r.modes]))
+    found = scores.pivot_table(
+        index=["experiment", "task", "algo"], columns="protocol",
+        values=["effective_modes", "reachable_modes", "seed", "num_modes"],
+        aggfunc={"effective_modes": "mean", "reachable_modes": "mean", "seed": "count",
+                 "num_modes": "mean"},
+    )  # fmt: skip
+    rows = []
+    for (folder, task, algo), row in found.iterrows():
+        reached, drawn = row["reachable_modes"]["commanded"], row["effective_modes"]["commanded"]
+        if reached >= 1:
+            rows.append({
+                "task": task if folder == FOLDERS[0] else f"{task} ({folder})",
+                "algorithm": algo, "seeds": f"{row['seed']['commanded']:.0f}",
+                "reached on command": f"{reached:.1f} of {row['num_modes']['commanded']:.0f}",
+                "effective, no command": f"{row['effective_modes']['sampled']:.2f}",
+                "effective, drawn command": f"{drawn:.2f}", "ratio": f"{drawn / reached:.2f}",
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def count_lost(runs: list[RunRecord], lost: Callable[[np.ndarray], bool]) -> int:
     """Return how many modes runs have lost, sampled, by a rule on where they were found, (E,)."""
     return sum(lost(found.to_numpy()) for r in runs for _, found in r.found("sampled").items())
@@ -255,6 +281,7 @@ def main() -> None:
     write("docs/fairness.md", "tests", tables.markdown(tests()))
     write("docs/fairness.md", "as specified", as_specified())
     write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
+    write("docs/algorithms.md", "evenness", tables.markdown(evenness()))
     write("docs/algorithms.md", "control tasks", tables.markdown(returns()))
 
 

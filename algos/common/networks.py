@@ -53,7 +53,7 @@ def fast_elu(hidden: Tensor) -> Tensor:
     return torch.maximum(hidden, below, out=below)
 
 
-class Precise(nn.Module):
+class MixedPrecision(nn.Module):
     """A layer whose product can be computed in bfloat16, with weights that stay in float32.
 
     Takes inputs of either type, returns outputs of the type that its product has. The first layer
@@ -69,7 +69,7 @@ class Precise(nn.Module):
         return parameter.to(self.dtype)
 
 
-class Linear(Precise, nn.Linear):
+class Linear(MixedPrecision, nn.Linear):
     """`nn.Linear`, in the type of its product."""
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def compute_in(precision: str, device: str | torch.device, *networks: nn.Module)
     low = precision == "bf16" or (precision == "auto" and multiplies_bf16(torch.device(device)))
     for network in networks:
         for layer in network.modules():
-            if isinstance(layer, Precise) and not layer.is_first:
+            if isinstance(layer, MixedPrecision) and not layer.is_first:
                 layer.dtype = torch.bfloat16 if low else torch.float32
 
 
@@ -140,7 +140,7 @@ def linear_layers(network: nn.Module) -> list[nn.Linear]:
     return [layer for layer in network.children() if isinstance(layer, nn.Linear)]
 
 
-class StackedLinear(Precise):
+class StackedLinear(MixedPrecision):
     """S independent linear layers, evaluated as one batched product."""
 
     def __init__(self, stack: int, fan_in: int, fan_out: int, bound: float | None = None) -> None:

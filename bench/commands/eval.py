@@ -17,11 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.configuration import names
-from bench.display import show
 from bench.divergence import silence_mujoco, tell
 from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
 from bench.policy import load_policy, load_task
+from bench.printing import show
 from bench.settings import cores
 from bench.words import integer, parse
 

@@ -9,8 +9,8 @@ from rich.table import Table
 
 import bench.algos
 import bench.tasks
-from bench.display import show
 from bench.errors import UsageError
+from bench.printing import show
 from bench.registry import Registry, load_plugins
 from bench.words import parse
 

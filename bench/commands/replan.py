@@ -23,10 +23,10 @@ from rich.table import Table
 from bench.analysis.pictures import Panel, paths_by_group
 from bench.api import Task
 from bench.configuration import names
-from bench.display import show
 from bench.divergence import silence_mujoco, tell
 from bench.errors import UsageError
 from bench.policy import load_policy, load_task
+from bench.printing import show
 from bench.records import atomic
 from bench.replanning import Outcome, make_plan, replan
 from bench.words import integer, parse

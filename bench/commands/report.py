@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from bench.display import show
 from bench.errors import UsageError
+from bench.printing import show
 from bench.words import parse
 
 POLL = 5.0  # s between looks at the records

@@ -2,7 +2,12 @@
 
   python -m bench speed [algo=NAME,...] [task=pointmaze-v3] [size=suite|paper] [precision=fp32]
                         [device=cpu] [warmup=32000] [num_envs=256] [threads=CORES]
-                        [torch_threads=1] [seconds=2] [out=results/speed] [plugins=MODULE,...]
+                        [torch_threads=1] [seconds=2] [timed=1] [out=results/speed]
+                        [plugins=MODULE,...]
+
+How many network calls an action takes, and how many floating-point operations, is counted: one
+plain sample without a command, as in evaluation. With timed=0 nothing else is done, and a busy
+machine does not matter.
 
 Environments are compared with their physics alone, one call of `mujoco.rollout` over the same
 model, batch and frame skip; with algo=... they are left out.
@@ -14,7 +19,8 @@ is the time of float32 products of the same shapes by themselves, in that of the
 it would do nothing else. Parts are shares of an update's time. Where Stable-Baselines3 is
 installed, its SAC and TD3 take turns with ours on Pendulum, at its own sizes. Several precisions,
 as in precision=fp32,bf16, take turns too. A measurement takes `seconds`. What was measured is also
-written, as JSON, to a file below `out` that is named by task, size and device.
+written, as JSON, to a file below `out` that is named by task, size and device, or ends in
+`-actions`, with timed=0.
 """
 
 from __future__ import annotations
@@ -36,15 +42,15 @@ import bench.algos
 import bench.tasks
 from bench.algos.common.networks import PRECISIONS
 from bench.configuration import expand_algos, expand_tasks, names
-from bench.display import show
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
+from bench.printing import show
 from bench.provenance import git_revision, hardware, now, versions
 from bench.registry import load_plugins
 from bench.rollout import Rollout
 from bench.settings import check_writable, cores, resolve_device
 from bench.tasks.vector import WorldVectorEnv
-from bench.updates import beside_stable_baselines3, learner, measure
+from bench.updates import beside_stable_baselines3, count_action, learner, measure
 from bench.words import integer, parse
 
 TASKS = ("pointmaze-v3", "antmaze-v1", "reach")  # one per family; the first is learned on
@@ -60,7 +66,7 @@ def main(words: list[str]) -> int:
     numbers = {"num_envs": 256, "threads": cores(), "torch_threads": 1, "seconds": 2,
                "warmup": 32_000}  # fmt: skip
     defaults = {"algo": "", "task": TASKS[0], "size": SIZES[0], "precision": PRECISIONS[0],
-                "device": "cpu", "out": "results/speed", "plugins": ""}  # fmt: skip
+                "device": "cpu", "timed": "1", "out": "results/speed", "plugins": ""}  # fmt: skip
     plain, values = parse(words, defaults | {key: str(value) for key, value in numbers.items()})
     if plain:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
@@ -76,6 +82,9 @@ def main(words: list[str]) -> int:
     for name in precisions:
         if name not in PRECISIONS:
             raise UsageError(f"precision={name!r}: valid are {', '.join(PRECISIONS)}")
+    if values["timed"] not in ("0", "1"):
+        raise UsageError(f"timed={values['timed']}: valid are 0, 1")
+    timed = values["timed"] == "1"
     device = resolve_device(values["device"])
     check_writable(Path(values["out"]))
     known = bench.algos.discover()
@@ -84,23 +93,26 @@ def main(words: list[str]) -> int:
             known[name]  # or it is named as unknown
     torch.set_num_threads(number["torch_threads"])
     keep_freed_memory()
-    found: dict[str, Any] = {"environments": []}
-    if not algos:
+    chosen = expand_algos(algos or ["all"])
+    found: dict[str, Any] = {"environments": [], "updates": [], "stable_baselines3": []}
+    if timed and not algos:
         found["environments"] = environments(
             number["num_envs"], number["threads"], number["seconds"]
         )
-    found |= updates(expand_algos(algos or ["all"]), task, size, number["warmup"],
-                     number["seconds"], precisions, device)  # fmt: skip
+    found["actions"] = actions(chosen, task, size, device)
+    if timed:
+        found |= updates(chosen, task, size, number["warmup"], number["seconds"], precisions,
+                         device)  # fmt: skip
     how = {key: values[key] for key in ("task", "size", "precision")} | {"device": device}
-    keep(Path(values["out"]), how | {key: number[key] for key in numbers}, found)
+    keep(Path(values["out"]), how | {key: number[key] for key in numbers}, found, timed)
     return 0
 
 
-def keep(out: Path, how: dict[str, Any], found: dict[str, Any]) -> None:
+def keep(out: Path, how: dict[str, Any], found: dict[str, Any], timed: bool) -> None:
     """Write what was measured, how and on what, to a file named by the settings."""
     facts = {"start": now(), "git": git_revision(), "versions": versions(),
              "hardware": hardware(str(how["device"]))}  # fmt: skip
-    named = [str(how[key]) for key in ("task", "size", "device")]
+    named = [str(how[key]) for key in ("task", "size", "device")] + ["actions"] * (not timed)
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{'-'.join(named).replace(':', '')}.json"
     path.write_text(json.dumps(facts | {"settings": how} | found, indent=1) + "\n")
@@ -119,6 +131,27 @@ def environments(num_envs: int, threads: int, seconds: int) -> list[dict[str, An
     return rows
 
 
+def actions(algos: list[str], task: str, size: str, device: str) -> list[dict[str, Any]]:
+    """Print and return what an action takes, of every algorithm that learns from a replay.
+
+    Raises:
+        UsageError: if none of them does.
+    """
+    shown = Table("algorithm", "network calls", "MFLOP", title=f"one action on {task}, size={size}")
+    rows = []
+    for name in algos:
+        algo = learner(name, task, size, 1, ["algo.precision=fp32"], device)
+        if algo is None:
+            continue
+        found = count_action(algo)
+        shown.add_row(name, str(found.calls), f"{found.flops / 1e6:.3f}")
+        rows.append({"algo": name, **dataclasses.asdict(found)})
+    if not rows:
+        raise UsageError(f"algo={','.join(algos)}: none of these learns from a replay")
+    show(shown)
+    return rows
+
+
 def updates(
     algos: list[str],
     task: str,
@@ -128,11 +161,7 @@ def updates(
     precisions: list[str],
     device: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Print and return how fast algorithms learn, what on, and a peer library's beside it.
-
-    Raises:
-        UsageError: if none of them learns from a replay.
-    """
+    """Print and return how fast algorithms learn, what on, and a peer library's beside it."""
     learning = Table("algorithm", "precision", "modes", "rows", "updates/s", "GFLOP", "GFLOP/s",
                      "products", title=f"learning on {task}, size={size}")  # fmt: skip
     split = Table("algorithm", "precision", "parts of an update")
@@ -154,8 +183,6 @@ def updates(
             )
             split.add_row(name, precision, ", ".join(shares))
             rows.append({"algo": name, "precision": precision, **dataclasses.asdict(found)})
-    if not learning.row_count:
-        raise UsageError(f"algo={','.join(algos)}: none of these learns from a replay")
     show(learning)
     show(split)
     beside = Table("algorithm", "precision", "updates/s", "Stable-Baselines3", "ratio",

@@ -19,10 +19,10 @@ from rich.text import Text
 
 import bench.found
 from bench.analysis import metrics
-from bench.display import show
 from bench.errors import UsageError
 from bench.known import Known
 from bench.lease import BEAT, SILENCES, holder
+from bench.printing import show
 from bench.records import Record
 from bench.storage import Damaged
 from bench.words import parse

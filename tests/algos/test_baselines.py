@@ -19,7 +19,7 @@ bench.algos.discover()
 GOLDEN = json.loads(golden.PATH.read_text())
 BASELINES = (
     "categorical", "cppo", "dacer", "diffusion-ql", "dipo", "dpmd", "dsac-d", "fpmd", "latent-sac",
-    "maxentdp", "mfpo", "pmoe", "ppo", "qsm", "qvpo", "td3",
+    "maxentdp", "mfpo", "pmoe", "ppo", "qsm", "qvpo", "rpg", "td3",
 )  # fmt: skip
 
 

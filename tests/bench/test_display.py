@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from bench.display import show
+from bench.printing import show
 
 
 def printed(capsys, monkeypatch, terminal):

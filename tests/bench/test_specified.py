@@ -16,7 +16,7 @@ OTHERWISE = [
     "categorical", "dacer", "diffusion-ql", "dipo", "dpmd", "dsac-d", "fpmd", "latent-sac",
     "maxentdp", "mfpo", "pmoe", "ppo", "qvpo", "sac",
 ]  # fmt: skip
-PLAIN = ["cppo", "ddiffpg", "qsm", "random", "td3"]
+PLAIN = ["cppo", "ddiffpg", "qsm", "random", "rpg", "td3"]
 
 
 def learner(name):

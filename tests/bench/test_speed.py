@@ -1,6 +1,7 @@
 """What `python -m bench speed` counts, and what it refuses."""
 
 import json
+from itertools import pairwise
 from math import prod
 
 import pytest
@@ -10,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import bench.algos
 from bench import testing
 from bench.__main__ import main
-from bench.updates import PARTS, REST, ROUNDS, Products, in_turn, parts
+from bench.updates import PARTS, REST, ROUNDS, Products, count_action, in_turn, parts
 
 bench.algos.discover()
 
@@ -48,6 +49,27 @@ def test_parts_share_the_time_among_methods_that_are_called(monkeypatch):
     assert not set(PARTS) & set(vars(algo)), "its methods are its class's again"
 
 
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [("td3", 1), ("pmoe", 1), ("latent-sac", 2), ("rpg", 2), ("mfpo", 2), ("dipo", 5), ("fpmd", 5)],
+)
+def test_calls_of_an_action_are_those_of_its_networks(name, calls):
+    assert count_action(learning(name)).calls == calls
+
+
+def test_an_action_of_a_gaussian_is_one_product_per_layer():
+    sizes = [testing.SPEC.obs_dim, 128, 128, 2 * testing.SPEC.act_dim]
+    found = count_action(learning("sac"))
+    assert found.flops == sum(2 * a * b for a, b in pairwise(sizes))
+
+
+def test_a_step_more_is_a_call_more():
+    config = bench.algos.registry["dipo"].config(batch=32)
+    config.actor.steps = 7
+    algo = bench.algos.registry["dipo"].factory(testing.SPEC, config, "cpu")
+    assert count_action(algo).calls == 7
+
+
 def test_works_take_turns():
     done = []
     pairs = in_turn([lambda: done.append("a"), lambda: done.append("b")], 1e-6)
@@ -65,6 +87,7 @@ def test_works_take_turns():
         ("precision=fp8", "precision='fp8': valid are fp32, bf16, auto"),
         ("device=tpu", "device='tpu': valid are auto, cpu, cuda, cuda:<index>"),
         ("seconds=0", "seconds=0: valid are integers from 1"),
+        ("timed=2", "timed=2: valid are 0, 1"),
         ("fast", "speed takes key=value words, not 'fast'"),
     ],
 )
@@ -88,9 +111,24 @@ def test_tables_and_record_of_one_algorithm(tmp_path, capsys, monkeypatch):
         assert part in shown
     found = json.loads((tmp_path / "speed/pointmaze-v1-suite-cpu.json").read_text())
     assert found["settings"]["warmup"] == 640 and found["environments"] == []
+    assert [(row["algo"], row["calls"]) for row in found["actions"]] == [("sac", 1)]
     for key in ("updates", "stable_baselines3"):
         named = [(row["algo"], row["precision"]) for row in found[key]]
         assert named == [("sac", "fp32"), ("sac", "bf16")]
     for row in found["updates"]:
         assert row["rate"] > 0 and row["flops"] > 1e6
         assert sum(row["parts"].values()) == pytest.approx(1)
+
+
+def test_counting_takes_no_clock(tmp_path, monkeypatch):
+    for name in ("environment", "measure", "beside_stable_baselines3"):
+        monkeypatch.setattr(f"bench.commands.speed.{name}", None)  # not asked for
+    words = ["algo=sac,dipo", "task=pointmaze-v1", "timed=0", f"out={tmp_path}"]
+    threads = torch.get_num_threads()
+    try:
+        assert main(["speed", *words]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    found = json.loads((tmp_path / "pointmaze-v1-suite-cpu-actions.json").read_text())
+    assert [(row["algo"], row["calls"]) for row in found["actions"]] == [("sac", 1), ("dipo", 5)]
+    assert found["updates"] == found["environments"] == found["stable_baselines3"] == []

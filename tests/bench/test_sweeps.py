@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from bench.__main__ import main
-from bench.commands.run import hydra_run
 from bench.errors import UsageError
+from bench.jobs import hydra_run
 from bench.sweeps import common, expanded, placed, plain, swept
 
 TINY = ["budget=smoke", "env_steps=512", "num_envs=16", "threads=1", "eval.every=512",
@@ -105,6 +105,6 @@ def test_hydras_help_is_not_checked_as_python_3_14_does(monkeypatch):
         return lambda job: lambda: argparse.ArgumentParser()._check_help(None)
 
     monkeypatch.setattr(argparse.ArgumentParser, "_check_help", refuse, raising=False)
-    monkeypatch.setattr("bench.commands.run.hydra.main", main)
+    monkeypatch.setattr("bench.jobs.hydra.main", main)
     assert hydra_run([]) == 0
     assert argparse.ArgumentParser._check_help is refuse

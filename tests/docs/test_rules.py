@@ -17,7 +17,9 @@ def test_every_run_of_every_study_composes_and_has_a_place_of_its_own():
         assert places.setdefault(place, words) == words, f"{place}: two runs"
         request = understand([f"algo={algo}", f"task={task}", *words])
         settings = resolve(request.overrides(algo, task, "0"))
-        assert settings.env_steps - settings.algo.exploration.warmup == 2 * rules.HALF[task][1]
+        learning = settings.env_steps - settings.algo.exploration.warmup
+        annealed = variant == "annealed" or variant in rules.SUCCESSES
+        assert settings.algo.novelty.anneal == (learning // 2 if annealed else 0)
     tried = {variant for variant, *_ in places}
     assert tried == {*rules.BONUS, *rules.SUCCESSES, *rules.KNOBS}
     assert len({tuple(words) for _, words in rules.KNOBS.values()}) == len(rules.KNOBS)

@@ -1,0 +1,177 @@
+"""Measure everything anew, on seeds that no setting was tuned on.
+
+  python -m docs.campaign [block=all|NAME,...] [others=NAME,NAME] [jobs=2] [run=false]
+
+Without `run=true`: which blocks there are, how many of their runs are done, and about how many
+hours of one core the rest takes, by the minutes of committed runs. With it: the runs that are
+missing, `jobs` at a time; what is done is skipped, so that a campaign goes on where it was stopped.
+A block runs only once docs/campaign.md says what is expected of it (`* NAME: ...`), so that what
+surprises can be told from what is explained afterwards. `others` are the classes that go through
+all twelve tasks beside `SHOWN`: the two best of the block `classes`.
+
+Records land in results/reference/campaign/<block>, compacted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from bench.__main__ import main as run
+from bench.algos import discover
+from bench.analysis.load import finished, load_results
+from bench.errors import UsageError
+from bench.printing import show
+from bench.registry import unknown
+from bench.standing import place_of
+from bench.words import integer, parse
+from docs import compact_records
+from docs.write_results import REFERENCE
+
+FOLDER = REFERENCE / "campaign"
+LOG = Path("docs/campaign.md")
+FLOOR = "random"
+SHOWN = ("ddiffpg", "sac")
+MAZES = tuple(f"pointmaze-v{i}" for i in (1, 2, 3, 4))
+ARMS = ("reach", "peg-in-hole", "drawer-close", "cabinet-open")
+FIRST_SEED = 100  # settings were tuned on seeds 0 to 2, and looked at on 10 to 12
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs that are made, judged and expected together.
+
+    Attributes:
+        algos: names; empty for all that learn.
+        tasks: names.
+        seeds: how many, from `FIRST_SEED` on.
+        budget: of the runs.
+        others: whether the classes that are named on the command line join in.
+    """
+
+    algos: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: int
+    budget: str = "quick"
+    others: bool = False
+
+
+BLOCKS = {
+    "floor": Block((FLOOR,), (*MAZES, *ARMS), 3),
+    "classes": Block((), ("pointmaze-v1", "pointmaze-v3", "reach", "peg-in-hole"), 5),
+    "mazes": Block(SHOWN, MAZES, 10, others=True),
+    "arms": Block(SHOWN, ARMS, 5, others=True),
+    "ants": Block(SHOWN, ("antmaze-v1", "antmaze-v2"), 5, "hour", others=True),
+    "far-ants": Block(SHOWN, ("antmaze-v3", "antmaze-v4"), 3, "hour", others=True),
+}
+
+Run = tuple[str, str, int]  # algorithm, task and seed
+
+
+def runs(block: Block, others: tuple[str, ...]) -> Iterator[Run]:
+    """Yield a block's runs, one seed of all before the next."""
+    algos = block.algos or tuple(name for name in sorted(discover()) if name != FLOOR)
+    algos += others if block.others else ()
+    for seed in range(FIRST_SEED, FIRST_SEED + block.seeds):
+        for task in block.tasks:
+            for algo in algos:
+                yield algo, task, seed
+
+
+def minutes(frame: pd.DataFrame) -> dict[tuple[str, ...], float]:
+    """Return the mean minutes of finished runs by algorithm, task and budget, and by budget."""
+    last = frame.groupby(["experiment", "algo", "task", "seed", "budget"])["minutes"].max()
+    exact = last.groupby(["algo", "task", "budget"]).mean()
+    rough = last.groupby("budget").mean()
+    return {tuple(key): value for key, value in exact.items()} | {
+        (str(key),): value for key, value in rough.items()
+    }
+
+
+def hours(missing: list[Run], budget: str, known: dict[tuple[str, ...], float]) -> float:
+    """Return about how long runs take on one core; a run that was never made, as a mean one."""
+    typical = known.get((budget,), float("nan"))
+    return sum(known.get((algo, task, budget), typical) for algo, task, _ in missing) / 60
+
+
+def missing(name: str, block: Block, others: tuple[str, ...], done: set[Path]) -> list[Run]:
+    """Return the runs of a block that are not done."""
+    return [
+        (algo, task, seed) for algo, task, seed in runs(block, others)
+        if place_of(str(FOLDER), name, task, algo, seed) not in done
+    ]  # fmt: skip
+
+
+def expected(name: str) -> str:
+    """Return what docs/campaign.md expects of a block, or nothing."""
+    mark = f"* {name}: "
+    lines = LOG.read_text().splitlines() if LOG.exists() else []
+    return next((line.removeprefix(mark) for line in lines if line.startswith(mark)), "")
+
+
+def measure(name: str, block: Block, left: list[Run], jobs: int) -> int:
+    """Make the runs of a block that are left; return the exit status."""
+    for seed in sorted({seed for *_, seed in left}):
+        for task in block.tasks:
+            algos = [a for a, t, s in left if (t, s) == (task, seed)]
+            if not algos:
+                continue
+            status = run([
+                "run", f"algo={','.join(algos)}", f"task={task}", f"seed={seed}",
+                f"budget={block.budget}", f"results={FOLDER}", f"experiment={name}", "threads=1",
+                *([f"hydra.launcher.n_jobs={jobs}"] if len(algos) > 1 else []),
+            ])  # fmt: skip
+            shutil.rmtree(FOLDER / name / "report", ignore_errors=True)
+            if status:
+                return status
+        compact_records.main([f"results={FOLDER / name}"])
+    return 0
+
+
+def main(words: list[str]) -> int:
+    """Show the plan, or make what is missing of it.
+
+    Raises:
+        UsageError: on an unknown block or algorithm, or if nothing is expected of a block yet.
+    """
+    plain, values = parse(words, {"block": "all", "others": "", "jobs": "2", "run": "false"})
+    if plain:
+        raise UsageError(f"campaign takes key=value words, not {plain[0]!r}")
+    jobs = integer("jobs", values["jobs"])
+    chosen = list(BLOCKS) if values["block"] == "all" else values["block"].split(",")
+    others = tuple(name for name in values["others"].split(",") if name)
+    for key, names, valid in (("block", chosen, list(BLOCKS)), ("algo", others, list(discover()))):
+        for name in names:
+            if name not in valid:
+                raise UsageError(unknown(key, name, valid))
+    frame = finished(load_results(REFERENCE))
+    known = minutes(frame)
+    done = set(compact_records.finished(FOLDER))
+    plan = Table("block", "runs", "done", "hours of one core, left", "expected")
+    left = {name: missing(name, BLOCKS[name], others, done) for name in chosen}
+    for name in chosen:
+        block = BLOCKS[name]
+        total = len(list(runs(block, others)))
+        took = f"{hours(left[name], block.budget, known):.1f}"
+        plan.add_row(name, str(total), str(total - len(left[name])), took, expected(name) or "–")
+    show(plan)
+    if values["run"] != "true":
+        return 0
+    for name in chosen:
+        if not expected(name):
+            raise UsageError(f"{LOG} says nothing of what is expected: add a line `* {name}: ...`")
+    return next((s for name in chosen if (s := measure(name, BLOCKS[name], left[name], jobs))), 0)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"campaign: {error}", file=sys.stderr)
+        sys.exit(2)

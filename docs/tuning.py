@@ -1,0 +1,161 @@
+"""Tune every method by one small grid, and say what it would gain.
+
+  python -m docs.tuning [algo=all|NAME,...] [task=pointmaze-v1] [seed=0] [run=true]
+
+Around the settings that the suite gives a method, one change at a time: all of its learning rates,
+the rate of its target networks and its own main knob, each a third and three times what it is (the
+knob by the values in `KNOBS` where a factor says nothing): seven runs for each, on a seed that no
+result is reported on. A grid of all 27 points would cost four times as much. A run has 3,000 of the
+5,000 updates of `quick`: by then every method succeeds there with the settings that it has.
+
+Records land in results/reference/tried/grid/<change>, compacted; what is done is skipped. Writes
+the table of docs/fairness.md from the records there are; `run=false` does only that.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.__main__ import main as run
+from bench.algos import discover
+from bench.analysis import tables
+from bench.analysis.load import final_scores, finished, load_results
+from bench.configuration import resolve, understand
+from bench.errors import UsageError
+from bench.registry import unknown
+from bench.words import parse
+from docs import compact_records
+from docs.marks import write
+
+FOLDER = Path("results/reference/tried/grid")
+PAGE, SCRIPT = "docs/fairness.md", "docs.tuning"
+FACTOR = 3.0
+RATES = ("actor_lr", "critic_lr", "lr", "temperature_lr", "category_lr")
+CENTRE = "preset"
+CHANGES = {
+    CENTRE: "preset", "lr-low": "rates / 3", "lr-high": "rates × 3", "tau-low": "tau / 3",
+    "tau-high": "tau × 3", "knob-low": "knob, low", "knob-high": "knob, high",
+}  # fmt: skip
+KNOBS: dict[str, tuple[str, Any, Any]] = {  # setting, low, high; None: a third and three times
+    "categorical": ("category_entropy", 0.35, 0.95),
+    "cppo": ("std", None, None),
+    "dacer": ("target_entropy", -4.0, -0.5),
+    "ddiffpg": ("ascent_lr", None, None),
+    "diffusion-ql": ("eta", None, None),
+    "dipo": ("ascent_lr", None, None),
+    "dpmd": ("temperature", None, None),
+    "dsac-d": ("target_entropy", -4.0, -0.5),
+    "fpmd": ("temperature", None, None),
+    "latent-sac": ("diversity", None, None),
+    "maxentdp": ("temperature", None, None),
+    "mfpo": ("target_entropy", -2.0, 0.0),
+    "pmoe": ("target_entropy", -4.0, 0.0),
+    "ppo": ("entropy", 0.001, 0.01),
+    "qsm": ("temperature", None, None),
+    "qvpo": ("entropy", "[0.005,0.0005]", "[0.1,0.01]"),
+    "rpg": ("information", None, None),
+    "sac": ("target_entropy", -4.0, 0.0),
+    "td3": ("smoothing", None, None),
+}
+LEFT_OUT = {"random"}  # learns nothing
+SHORT = ("env_steps=704_000", "eval.every=32_000")
+TIE = 0.05  # of solved modes: less than one seed can tell
+
+
+def words(change: str, algo: str, task: str, seed: str) -> list[str]:
+    """Return the words by which a run has a change; none where the method has no such setting."""
+    if change == CENTRE:
+        return []
+    axis, _, side = change.partition("-")
+    request = understand([f"algo={algo}", f"task={task}", f"seed={seed}"])
+    config = resolve(request.overrides(algo, task, seed)).algo
+    factor = FACTOR if side == "high" else 1 / FACTOR
+    if axis == "knob":
+        name, low, high = KNOBS[algo]
+        value = high if side == "high" else low
+        value = f"{getattr(config, name) * factor:.6g}" if value is None else value
+        return [f"algo.{name}={value}"]
+    names = RATES if axis == "lr" else ("tau",)
+    return [f"algo.{n}={getattr(config, n) * factor:.6g}" for n in names if hasattr(config, n)]
+
+
+def runs(algos: list[str], task: str, seed: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield the grid's runs: change, algorithm and further words for `run`; the presets first."""
+    for change in CHANGES:
+        for algo in algos:
+            if change == CENTRE or (more := words(change, algo, task, seed)):
+                yield change, algo, [] if change == CENTRE else more
+
+
+def table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per algorithm and task: its knob, solved modes (success) of every change.
+
+    The best change is named where it solves more of the modes than the preset by at least `TIE`.
+    """
+    rows = []
+    sampled = found[found["protocol"] == "sampled"]
+    for (algo, task), own in sampled.groupby(["algo", "task"]):
+        scores = own.groupby("experiment")[["solved_modes", "success"]].mean()
+        if CENTRE not in scores.index:
+            continue
+        cells = {
+            label: f"{scores.loc[name, 'solved_modes']:.2f} ({scores.loc[name, 'success']:.2f})"
+            if name in scores.index else "–"
+            for name, label in CHANGES.items()
+        }  # fmt: skip
+        best = scores["solved_modes"].idxmax()
+        gain = scores.loc[best, "solved_modes"] - scores.loc[CENTRE, "solved_modes"]
+        better = f"{CHANGES[str(best)]}, +{gain:.2f}" if gain >= TIE else "none"
+        rows.append({
+            "algorithm": algo, "task": task, "its knob": KNOBS[str(algo)][0], **cells,
+            "better": better,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def main(given: list[str]) -> int:
+    """Run what is missing of the grid; write its table.
+
+    Raises:
+        UsageError: on an unknown algorithm, or if there is no finished run.
+    """
+    plain, values = parse(
+        given, {"algo": "all", "task": "pointmaze-v1", "seed": "0", "run": "true"}
+    )
+    if plain:
+        raise UsageError(f"tuning takes key=value words, not {plain[0]!r}")
+    known = [name for name in sorted(discover()) if name in KNOBS]
+    algos = known if values["algo"] == "all" else values["algo"].split(",")
+    for algo in algos:
+        if algo not in known:
+            raise UsageError(unknown("algo", algo, known))
+    if values["run"] == "true":
+        task, seed = values["task"], values["seed"]
+        for change, algo, more in runs(algos, task, seed):
+            status = run([
+                "run", f"algo={algo}", f"task={task}", f"seed={seed}", *SHORT, *more,
+                f"results={FOLDER}", f"experiment={change}", "threads=1",
+            ])  # fmt: skip
+            shutil.rmtree(FOLDER / change / "report", ignore_errors=True)
+            if status:
+                return status
+        compact_records.main([f"results={FOLDER}"])
+    frame = load_results(FOLDER)
+    if frame.empty or finished(frame).empty:
+        raise UsageError(f"{FOLDER}: no finished run")
+    write(PAGE, "grid", tables.markdown(table(final_scores(finished(frame)))), SCRIPT)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"tuning: {error}", file=sys.stderr)
+        sys.exit(2)
