@@ -5,9 +5,9 @@
 Around the settings that the suite gives a method, one change at a time: the learning rates of what
 acts and what judges, the rate of its target networks and its own main knob, each a third and three
 times what it is (the knob by the values in `KNOBS` where a factor says nothing): seven runs for
-each, on a seed that no result is reported on. A grid of all 27 points would cost four times as much.
-A run has 3,000 of the 5,000 updates of `quick`: by then every method succeeds there with the
-settings that it has.
+each, on a seed that no result is reported on. A grid of all 27 points would cost four times as
+much. A run has 3,000 of the 5,000 updates of `quick`: by then every method succeeds there with
+the settings that it has.
 
 Records land in results/reference/tried/grid/<change>, compacted; what is done is skipped. Writes
 the table of docs/fairness.md from the records there are; `run=false` does only that.
