@@ -1,11 +1,12 @@
 """Make records small enough to be committed; what figures and tables need stays.
 
-  python -m docs.compact_records [results=results/reference]
+  python -m docs.compact_records [results=results/reference] [scores=false]
 
 Of every run: paths of the last evaluation alone, and of mazes alone (no other figure draws them);
 weights of its policy in half precision; the folder of results by its name alone. Of every
 experiment, task and algorithm: the policy of the first seed. Checkpoints and reports go: a run is
-repeated, a report written, by the commands that results/README.md names. A second call changes
+repeated, a report written, by the commands that results/README.md names. With scores=true nothing
+stays but settings, progress and the episodes' outcomes: enough for tables. A second call changes
 nothing.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from bench.errors import UsageError
 from bench.records import Record
 from bench.words import parse
 
+FIGURES = ("paths.npz", "policy.pt", "values.npz", "exploration.npz", "headings.npz",
+           "clusters.npz")  # fmt: skip  # what figures and replays are made of
 CLOSE = 1e-3  # of a tensor's largest weight: the error that half precision may make
 
 
 def main(words: list[str]) -> int:
     """Compact all records below a folder; print what was saved."""
-    _, values = parse(words, {"results": "results/reference"})
+    _, values = parse(words, {"results": "results/reference", "scores": "false"})
     root = Path(values["results"])
     if not root.is_dir():
         raise UsageError(f"results={root}: no such folder")
@@ -38,6 +41,8 @@ def main(words: list[str]) -> int:
     kept: set[Path] = set()
     for run in finished(root):
         replanned = (run / "replan").is_dir()
+        if values["scores"] == "true":
+            remove(Record(run), FIGURES)
         compact(run, with_policy=replanned or run.parent not in kept)
         if (run / "policy.pt").exists():
             kept.add(run.parent)
@@ -63,13 +68,17 @@ def compact(run: Path, with_policy: bool = True) -> None:
     config = record.read_config()
     if Path(config.get("results", "")).is_absolute():  # where it lay on somebody's machine
         record.write_config(config | {"results": "results"})
-    dropped = ["checkpoint.pt"] if with_policy else ["checkpoint.pt", "policy.pt"]
-    if there := [name for name in dropped if (run / name).exists()]:
-        record.remove(*there)
+    remove(record, ["checkpoint.pt"] if with_policy else ["checkpoint.pt", "policy.pt"])
     if (run / "paths.npz").exists():
         drop_paths(record)
     if (run / "policy.pt").exists():
         halve(record)
+
+
+def remove(record: Record, names: Iterable[str]) -> None:
+    """Remove those of the files that there are."""
+    if there := [name for name in names if (record.path / name).exists()]:
+        record.remove(*there)
 
 
 def drop_paths(record: Record) -> None:

@@ -103,3 +103,15 @@ def test_weights_that_half_precision_loses_stay(tmp_path, capsys):
 def test_a_missing_folder_is_named():
     with pytest.raises(ValueError, match="no such folder"):
         main(["results=nowhere"])
+
+
+def test_of_scores_alone_no_figure_stays(tmp_path):
+    place = record(tmp_path, listed=True)
+    before = pd.read_parquet(place / "episodes.parquet")
+    assert main([f"results={tmp_path}", "scores=true"]) == 0
+    assert {path.name for path in place.iterdir()} == {
+        "run.json", "episodes.parquet", "checksums.json",
+    }  # fmt: skip
+    (run,) = read_runs(tmp_path)
+    assert run.episodes["success"].tolist() == before["success"].tolist()
+    Checksums(place).verify()
