@@ -115,7 +115,7 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
         better = f"{CHANGES[str(best)]}, +{gain:.2f}" if gain >= TIE else "none"
         rows.append({
             "algorithm": algo, "task": task, "its knob": KNOBS[str(algo)][0], **cells,
-            "better": better,
+            "gain, one seed": better,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
