@@ -1,0 +1,49 @@
+"""The script that kills sweeps: it must find the process that it means, in any namespace."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from bench import lease
+from bench.errors import UsageError
+from tests import elsewhere
+
+WAITS = "import time; from bench import lease; print(lease.system(), flush=True); time.sleep(60)"
+
+
+def holder(where, pid):
+    return lease.Holder(1, b"", "here", where, pid)
+
+
+def test_a_process_of_this_namespace_is_found_until_it_ends():
+    assert elsewhere.process_of(holder(lease.system(), os.getpid())) == os.getpid()
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    with pytest.raises(ProcessLookupError):
+        elsewhere.process_of(holder(lease.system(), process.pid))
+
+
+def test_a_process_is_found_that_counts_itself_otherwise():
+    """In a namespace of its own it has a small number, which is somebody else's here."""
+    call = [*elsewhere.APART, sys.executable, "-c", WAITS]
+    apart = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    where = apart.stdout.readline().strip()
+    try:
+        if not where:
+            pytest.skip(f"no namespaces here: {apart.stderr.read()}")
+        assert where != lease.system()
+        found = elsewhere.process_of(holder(where, 1))
+        assert found != 1
+        os.kill(found, signal.SIGKILL)
+        assert apart.wait(timeout=60) != 0, "it was the one"
+    finally:
+        apart.kill()
+        apart.wait()
+
+
+def test_an_unknown_series_is_refused():
+    with pytest.raises(UsageError, match="series=slurm: valid are joblib, ray"):
+        elsewhere.main(["series=slurm"])
