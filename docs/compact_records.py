@@ -33,7 +33,9 @@ CLOSE = 1e-3  # of a tensor's largest weight: the error that half precision may 
 
 def main(words: list[str]) -> int:
     """Compact all records below a folder; print what was saved."""
-    _, values = parse(words, {"results": "results/reference", "scores": "false"})
+    plain, values = parse(words, {"results": "results/reference", "scores": "false"})
+    if plain:
+        raise UsageError(f"compact_records takes key=value words, not {plain[0]!r}")
     root = Path(values["results"])
     if not root.is_dir():
         raise UsageError(f"results={root}: no such folder")
@@ -104,7 +106,7 @@ def halve(record: Record) -> None:
     stored = torch.load(path, map_location="cpu", weights_only=True)
     norm = stored["state"].pop("norm", None)
     weights = list(tensors(stored["state"]))
-    if any(weight.dtype == torch.float16 for weight in weights):
+    if not weights or any(weight.dtype == torch.float16 for weight in weights):
         return
     if not all(close(weight) for weight in weights):
         print(f"{path}: weights lose too much in half precision, left as they are")
@@ -138,4 +140,8 @@ def halved(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"compact_records: {error}", file=sys.stderr)
+        sys.exit(2)

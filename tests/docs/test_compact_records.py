@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench.analysis.load import read_runs
+from bench.errors import UsageError
 from bench.storage import Checksums
 from docs.compact_records import main
 
@@ -115,3 +116,21 @@ def test_of_scores_alone_no_figure_stays(tmp_path):
     (run,) = read_runs(tmp_path)
     assert run.episodes["success"].tolist() == before["success"].tolist()
     Checksums(place).verify()
+
+
+def test_a_policy_without_weights_is_left_as_it_is(tmp_path):
+    """Random play has none, and was written anew each time, with one more checksum."""
+    place = record(tmp_path, listed=True)
+    sums = Checksums(place)
+    with sums.write("policy.pt") as file:
+        torch.save({"algo": "alpha", "state": {"norm": {"count": torch.tensor(1e6)}}}, file)
+    before = contents(place)[place / "policy.pt"]
+    assert main([f"results={tmp_path}"]) == 0
+    first = contents(tmp_path)
+    assert main([f"results={tmp_path}"]) == 0
+    assert contents(tmp_path) == first and first[place / "policy.pt"] == before
+
+
+def test_a_word_that_is_no_setting_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="not '--help'"):
+        main(["--help"])
