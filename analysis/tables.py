@@ -96,7 +96,8 @@ def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, An
             values, label = own[SHARE[protocol]].to_numpy(), METRICS[SHARE[protocol]].label
             seeds = f", {len(values)} seeds" if len(values) > 1 else ""
             cells.append({
-                "algo": algo, "mean": float(values.mean()) if len(values) else None,
+                "algo": algo, "protocol": protocol,
+                "mean": float(values.mean()) if len(values) else None,
                 "text": f"{algo}, {protocol}: {label} {cell(values, rng) or 'not run'}{seeds}",
             })  # fmt: skip
         rows.append({"task": task, "modes": int(part["num_modes"].iloc[0]), "cells": cells})

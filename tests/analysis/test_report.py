@@ -250,6 +250,19 @@ def test_damaged_and_foreign_files_are_named_and_skipped(tmp_path):
     assert set(frame["algo"]) == {"alpha"}
 
 
+def test_many_algorithms_are_rows_of_the_first_table_and_not_columns(tmp_path):
+    """Twenty columns do not fit on a page."""
+    for name in ("one", *"abcdef"):
+        make_run(tmp_path, name, shares=(float(name == "one"), 0.0))
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    table = re.search(r'<table class="matrix">(.*?)</table>', page, re.S)[1]
+    rows = dict(re.findall(r'<tr data-algo="(\w+)"><th>\w+</th>(.*?)</tr>', table, re.S))
+    assert sorted(rows) == sorted(["one", *"abcdef"])
+    cells = re.findall(r'<td data-task="maze-v1" title="([^"]+)"[^>]*>([\d.]*)</td>', rows["one"])
+    assert [value for _, value in cells] == ["0.50", "1.00"]
+    assert cells[0][0].startswith("one, sampled") and cells[1][0].startswith("one, commanded")
+
+
 @pytest.mark.parametrize("listed", [200, 0])
 def test_the_page_works_in_a_browser(tmp_path, monkeypatch, listed):
     monkeypatch.setattr(report, "LISTED", listed)  # the table of runs is packed beyond
