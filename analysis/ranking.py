@@ -22,14 +22,15 @@ KINDS = (("sampled", "by itself", INK), ("commanded", "commanded", "white"))  # 
 
 
 def order(shown: list[pd.DataFrame]) -> list[str]:
-    """Return algorithms, best first: by the better of their protocols, averaged over panels.
+    """Return algorithms, best first: by the better of their protocols, then by both, then success.
 
     Args:
         shown: what `comparison.points` returns, for every panel.
     """
-    every = pd.concat(shown)
-    best = every.groupby(["algo", "protocol"])[["modes", "success"]].mean()
-    best = best.groupby("algo").max().sort_values(["modes", "success"], ascending=False)
+    means = pd.concat(shown).groupby(["algo", "protocol"])[["modes", "success"]].mean()
+    own = means.groupby("algo")
+    best = own.max().assign(both=own["modes"].mean())
+    best = best.sort_values(["modes", "both", "success"], ascending=False, kind="stable")
     return list(best.index)
 
 

@@ -1,5 +1,6 @@
 """The figure with one line per algorithm."""
 
+import pandas as pd
 import pytest
 
 from bench.analysis import comparison, ranking
@@ -33,6 +34,14 @@ def test_a_dot_is_where_the_share_of_modes_is_and_the_best_is_first(drawn):
     assert found[0, False] > 0.9 and found[1, False] == pytest.approx(0.5)
     assert found[0, True] == found[1, True] == 1.0, "on command both have both"
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first is at the top"
+
+
+def test_the_better_protocol_decides_then_both_then_success():
+    rows = [("a", "sampled", 0.2, 1.0), ("b", "sampled", 0.5, 0.4), ("c", "sampled", 0.2, 0.9),
+            ("d", "sampled", 0.1, 1.0), ("d", "commanded", 0.9, 1.0),
+            ("e", "sampled", 0.3, 1.0), ("e", "commanded", 0.9, 0.8)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["algo", "protocol", "modes", "success"])
+    assert ranking.order([table]) == ["e", "d", "b", "a", "c"]
 
 
 def test_success_stands_beside_each_algorithm(drawn):
