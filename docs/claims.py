@@ -16,13 +16,11 @@ import pandas as pd
 
 from bench.analysis import tables
 from bench.analysis.claims import COLUMNS, Claim, numbers, read
-from bench.analysis.load import table
+from bench.analysis.load import RunRecord, table
 from docs.marks import write
-from docs.write_results import REFERENCE, done
+from docs.write_results import CLASSES, REFERENCE, done
 
-# whose runs are asked; the last two: one run of each algorithm
-FOLDERS = ("quick", "hour", "tried/new-classes", "tried/rpg/first")
-SHORT = "tried/grid/preset"  # asked of algorithms that have no other: 3,000 updates
+FOLDERS = (CLASSES, "quick", "hour")  # whose runs are asked: those of most seeds
 
 
 def kept(claim: Claim) -> np.ndarray:
@@ -32,15 +30,26 @@ def kept(claim: Claim) -> np.ndarray:
     return own["kept"].to_numpy(float)
 
 
+def asked() -> list[RunRecord]:
+    """Return the runs that claims are held against: of no method and task those of two builds."""
+    found: dict[tuple[str, ...], list[list[RunRecord]]] = {}
+    for folder in FOLDERS:
+        runs: dict[tuple[str, ...], list[RunRecord]] = {}
+        for run in done(folder):
+            what = tuple(run.facts[key] for key in ("algo", "task", "budget"))
+            runs.setdefault(what, []).append(run)
+        for what, own in runs.items():
+            found.setdefault(what, []).append(own)
+    return [run for several in found.values() for run in max(several, key=len)]
+
+
 def claims() -> pd.DataFrame:
     """Return the table: one row per claim.
 
     Raises:
         ValueError: if the records no longer have what a claim is tested by, or are damaged.
     """
-    runs = [run for folder in FOLDERS for run in done(folder)]
-    known = {run.facts["algo"] for run in runs}
-    runs += [run for run in done(SHORT) if run.facts["algo"] not in known]
+    runs = asked()
     frame, notes, rows = table(runs), [], []
     for claim in read():
         if claim.untested:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.analysis import comparison, mazes, survival, tables
+from bench.analysis import comparison, mazes, ranking, survival, tables
 from bench.analysis.load import LAST, RunRecord, final_scores, read_runs, table
 from bench.analysis.style import INK, algo_colors, new_figure
 from docs import withdrawn
@@ -21,14 +21,10 @@ REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
 FAMILIES = ("pointmaze", "manipulation", "antmaze")  # from top to bottom
 SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
-COMMON = {  # what every algorithm ran, by heading: folder and task
-    "pointmaze-v1": ("quick", "pointmaze-v1"),
-    "pointmaze-v3": ("quick", "pointmaze-v3"),
-    "reach": ("quick", "reach"),
-    "reach, no bonus": ("no-bonus", "reach"),
-}
+CLASSES = "campaign/classes"  # what every algorithm ran
+COMMON = ("pointmaze-v1", "pointmaze-v3")  # of these tasks
 PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
-DRAWN = "pointmaze-v3"  # with every algorithm
+DRAWN = "pointmaze-v3"  # the paths of every algorithm
 CONTROL_TASKS = {"pendulum": "Pendulum-v1", "hopper": "Hopper-v5"}
 HEAD = (
     "task", "algorithm", "seeds", "solved modes, sampled", "command coverage", "success, sampled",
@@ -76,14 +72,10 @@ def results() -> pd.DataFrame:
 
 def policies() -> pd.DataFrame:
     """Return the table of every algorithm: bandit and common tasks."""
-    runs = {
-        head: [r for r in done(folder) if r.facts["task"] == task]
-        for head, (folder, task) in COMMON.items()
-    }
-    every = [r.facts for rs in runs.values() for r in rs]
-    classes = {facts["algo"]: facts["algo_info"]["policy"] for facts in every}
-    presets = {facts["algo"]: facts["preset"] for facts in every}
-    scores = {head: final_scores(table(rs)) for head, rs in runs.items()}
+    runs = done(CLASSES)
+    classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for r in runs}
+    presets = {r.facts["algo"]: r.facts["preset"] for r in runs}
+    scores = final_scores(table(runs))
     bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv").set_index(["algo", "case"])["kept"]
     cases = list(dict.fromkeys(bandit.index.get_level_values("case")))
     rows = []
@@ -93,9 +85,9 @@ def policies() -> pd.DataFrame:
         row["bandit"] = (
             " / ".join(str(bandit[algo, case]) for case in cases) if algo in bandit else "–"
         )
-        for head, frame in scores.items():
-            part = frame[frame["algo"] == algo]
-            row[head] = shares(part) if len(part) else "–"
+        for task in COMMON:
+            part = scores[(scores["algo"] == algo) & (scores["task"] == task)]
+            row[task] = shares(part) if len(part) else "–"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -109,6 +101,16 @@ def shares(part: pd.DataFrame) -> str:
     text += f" ({free['success'].mean():.2f})"
     seeds = {1: ", 1 seed", 2: ", 2 seeds"}
     return text + seeds.get(len(free), "")
+
+
+def classes() -> Figure:
+    """Return the figure of every algorithm: one line each, a panel for every common task."""
+    runs = done(CLASSES)
+    frame = table(runs)
+    found = [comparison.Scope(task, frame[frame["task"] == task]) for task in COMMON]
+    picture = ranking.ranking(runs, found)
+    assert picture is not None
+    return picture
 
 
 def control_tasks() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
@@ -225,7 +227,7 @@ def tests() -> pd.DataFrame:
 
 def as_specified() -> str:
     """Return the table of what is sampled and what is specified, or that no record has it."""
-    found = tables.result_table(table(done(FOLDERS[0])))
+    found = tables.result_table(table(done(CLASSES)))
     beside = [column for column in found if column.endswith(", as specified")]
     if not beside:
         return "No committed record has it yet.\n"
@@ -270,7 +272,8 @@ def main() -> None:
     shown = [r for r in done(FOLDERS[0])
              if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
     mazes.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
-    every = [r for r in done(FOLDERS[0]) if r.facts["task"] == DRAWN]
+    classes().savefig("docs/classes.png", dpi=110)
+    every = [r for r in done(CLASSES) if r.facts["task"] == DRAWN]
     picture = mazes.path_map(every, table(every))
     assert picture is not None
     picture.savefig("docs/policies.png", dpi=80)
