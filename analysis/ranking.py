@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,11 +33,14 @@ def order(shown: list[pd.DataFrame]) -> list[str]:
     return list(best.index)
 
 
-def beside(axes: Axes, place: float, text: str, points: float, **more: Any) -> None:
+def beside(
+    axes: Axes, place: float, text: str, points: float, size: float = 7.5, color: str = INK
+) -> None:
     """Write at the right of a panel, some points off it, so that the layout leaves room."""
-    more = {"fontsize": 7.5, "color": INK} | more
-    axes.annotate(text, (1, place), xycoords=axes.get_yaxis_transform(), xytext=(points, 0),
-                  textcoords="offset points", va="center", linespacing=0.95, **more)  # fmt: skip
+    axes.annotate(
+        text, (1, place), xycoords=axes.get_yaxis_transform(), xytext=(points, 0),
+        textcoords="offset points", va="center", linespacing=0.95, fontsize=size, color=color,
+    )  # fmt: skip
 
 
 def panel(axes: Axes, table: pd.DataFrame, algos: list[str]) -> None:
@@ -86,7 +88,7 @@ def ranking(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
         panel(axes, table, algos)
         axes.set_title(name, pad=14)
     for place, algo in enumerate(algos):
-        beside(grid[-1], place, fill(classes.get(algo, ""), 45), 40, fontsize=6.5, color=OTHER)
+        beside(grid[-1], place, fill(classes.get(algo, ""), 45), 40, size=6.5, color=OTHER)
     seen = {protocol for _, table in shown for protocol in table["protocol"]}
     handles = [
         Line2D([], [], color=INK, marker="o", ls="", ms=6, mfc=face, label=label)
