@@ -1,5 +1,6 @@
 """The script that kills sweeps: it must find the process that it means, in any namespace."""
 
+import json
 import os
 import signal
 import subprocess
@@ -42,6 +43,35 @@ def test_a_process_is_found_that_counts_itself_otherwise():
     finally:
         apart.kill()
         apart.wait()
+
+
+@pytest.mark.parametrize("repeats, unlike, done, right", [
+    ((), [], range(5, 6), True),
+    ((0,), [], range(5, 6), False),
+    ((), ["episodes.parquet"], range(5, 6), False),
+    ((), [], range(6, 7), False),
+])  # fmt: skip
+def test_what_is_lost_or_done_twice_is_noticed(tmp_path, monkeypatch, repeats, unlike, done, right):
+    """The command again makes the sixth run, and some others anew."""
+    results = tmp_path / "results"
+
+    def write(seed, said):
+        folder = elsewhere.place(results, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps({"status": "done", "end": said}))
+
+    class Again:
+        def end(self):
+            for seed in (5, *repeats):
+                write(seed, "later")
+            return 0, ""
+
+    for seed in range(5):
+        write(seed, "at first")
+    monkeypatch.setattr(elsewhere, "start", lambda *words: Again())
+    monkeypatch.setattr(elsewhere, "differences", lambda one, other: unlike)
+    row = elsewhere.judge(elsewhere.Row("a sweep", "a run"), results, tmp_path, (), done)
+    assert (row.wrong == []) is right, row.wrong
 
 
 def test_an_unknown_series_is_refused():
