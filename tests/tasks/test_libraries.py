@@ -4,25 +4,46 @@ Stable-Baselines3 is part of the development setup; TorchRL and Tianshou are tri
 installed. What was seen of all three is in docs/ecosystem.md.
 """
 
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from test_manipulation import follow, scripts
 
+from bench import load_policy
 from bench.tasks import make_task, registry
 
 SUITE = [name for name in registry if registry[name].info["suite"] == "yes"]
 FAMILIES = ("pointmaze-v1", "antmaze-v1", "reach")  # one task of each
 STEPS = 1_000
+ANT = Path(__file__).parents[2] / "results/reference/hour/antmaze-v1/sac/seed=10"
 
 
-@pytest.fixture(params=["pointmaze-v1", "reach"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def solved(request):
-    """Return id, settings and actions of an episode that succeeds, and its mode."""
+    """Return id, settings and actions of an episode that succeeds, and its mode.
+
+    The point is pushed along a corridor, the ant walks by a policy of the reference results, and
+    the arm by script.
+    """
     if request.param == "pointmaze-v1":
         settings = {"layout": ["#####", "#R.G#", "#####"]}
         return "bench/pointmaze-v1-v0", settings, np.tile(np.float32([1, 0]), (30, 1)), 0
+    if request.param == "antmaze-v1":
+        torch.manual_seed(0)
+        policy, env = load_policy(ANT), gymnasium.make("bench/antmaze-v1-v0", training=False)
+        for _ in range(5):  # an ant falls now and then
+            obs, actions, ended = env.reset()[0], [], False
+            while not ended:
+                actions.append(policy.act(obs[None])[0])
+                obs, _, success, truncated, info = env.step(actions[-1])
+                ended = success or truncated
+            if success:
+                break
+        assert success
+        return "bench/antmaze-v1-v0", {"training": False}, np.array(actions), info["mode"]
     task, actions = make_task("reach"), []
     env = task.make(1, seed=0)
     step = env.step
@@ -84,6 +105,18 @@ def test_stable_baselines3_records_a_video(tmp_path):
         env.step(np.zeros((2, 2), np.float32))
     env.close()
     assert [path.stat().st_size > 1_000 for path in tmp_path.glob("*.mp4")] == [True]
+
+
+@pytest.fixture
+def filmed(tmp_path):
+    """Return a function that makes a recorded environment, and the folder of its videos."""
+    pytest.importorskip("moviepy")
+
+    def make(name):
+        env = gymnasium.make(f"bench/{name}-v0", render_mode="rgb_array", max_episode_steps=6)
+        return gymnasium.wrappers.RecordVideo(env, str(tmp_path), episode_trigger=lambda _: True)
+
+    return make, tmp_path
 
 
 def torchrl_env(key, **settings):
@@ -160,6 +193,18 @@ def test_torchrl_reads_success_and_pixels(solved):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_torchrl_records_a_video(name, filmed):
+    pytest.importorskip("torchrl")
+    from torchrl.envs import GymWrapper
+
+    make, folder = filmed
+    env = GymWrapper(make(name))
+    assert len(env.rollout(10)) == 6
+    env.close()
+    assert [path.stat().st_size > 1_000 for path in folder.glob("*.mp4")] == [True]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_tianshou_trains_and_counts_episodes(name):
     pytest.importorskip("tianshou", minversion="2")
     from tianshou.algorithm import SAC
@@ -212,3 +257,18 @@ def test_tianshou_reads_success(solved):
         if terminated[0]:
             break
     assert info[0]["is_success"] and info[0]["mode"] == mode
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_tianshou_records_a_video(name, filmed):
+    pytest.importorskip("tianshou", minversion="2")
+    from tianshou.env import DummyVectorEnv
+
+    make, folder = filmed
+    env = DummyVectorEnv([lambda: make(name)])
+    env.reset()
+    for _ in range(6):
+        *_, truncated, _ = env.step(np.zeros((1, *env.action_space[0].shape), np.float32))
+    assert truncated[0]
+    env.close()
+    assert [path.stat().st_size > 1_000 for path in folder.glob("*.mp4")] == [True]
