@@ -14,7 +14,6 @@ Records land in results/reference/campaign/<block>, compacted.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from bench.__main__ import main as run
 from bench.algos import discover
 from bench.analysis.load import finished, load_results
 from bench.errors import UsageError
@@ -31,7 +29,7 @@ from bench.printing import show
 from bench.registry import unknown
 from bench.standing import place_of
 from bench.words import integer, parse
-from docs import compact_records
+from docs import compact_records, studies
 from docs.write_results import REFERENCE
 
 FOLDER = REFERENCE / "campaign"
@@ -122,13 +120,12 @@ def measure(name: str, block: Block, left: list[Run], jobs: int) -> int:
             algos = [a for a, t, s in left if (t, s) == (task, seed)]
             if not algos:
                 continue
-            status = run([
-                "run", f"algo={','.join(algos)}", f"task={task}", f"seed={seed}",
-                f"budget={block.budget}", f"results={FOLDER}", f"experiment={name}", "threads=1",
+            words = [
+                f"algo={','.join(algos)}", f"task={task}", f"seed={seed}",
+                f"budget={block.budget}",
                 *([f"hydra.launcher.n_jobs={jobs}"] if len(algos) > 1 else []),
-            ])  # fmt: skip
-            shutil.rmtree(FOLDER / name / "report", ignore_errors=True)
-            if status:
+            ]  # fmt: skip
+            if status := studies.train(FOLDER, name, words):
                 return status
         compact_records.main([f"results={FOLDER / name}"])
     return 0

@@ -17,7 +17,6 @@ records there are; `run=false` does only that.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import product
@@ -26,15 +25,13 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.__main__ import main as run
 from bench.algos import discover
 from bench.analysis import tables
-from bench.analysis.load import final_scores, finished, load_results
 from bench.analysis.style import INK, new_figure
 from bench.errors import UsageError
 from bench.registry import unknown
 from bench.words import parse
-from docs import compact_records
+from docs import compact_records, studies
 from docs.marks import write
 
 FOLDER = Path("results/reference/rules")
@@ -65,6 +62,7 @@ KNOBS = {
         "no exploration critic", ["algo.novelty.coef=0", "algo.explore_until=1"]),
 }  # fmt: skip
 COMMANDED = "ddiffpg"  # whose settings the third study changes
+STUDIES = ("all", "bonus", "successes", "knobs")
 LEFT_OUT = {"random"}  # learns nothing
 
 
@@ -82,18 +80,6 @@ def runs(study: str, algos: list[str]) -> Iterator[tuple[str, str, str, list[str
     if study in ("all", "knobs") and COMMANDED in algos:
         for variant, (_, words) in KNOBS.items():
             yield variant, COMMANDED, MAZE, [*words, FIXED]
-
-
-def scores() -> pd.DataFrame:
-    """Return the final scores of the finished runs, by variant (`experiment`).
-
-    Raises:
-        UsageError: if there are none.
-    """
-    frame = load_results(FOLDER)
-    if frame.empty or finished(frame).empty:
-        raise UsageError(f"{FOLDER}: no finished run")
-    return final_scores(finished(frame))
 
 
 def compared(
@@ -152,35 +138,27 @@ def knobs(found: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def main(words: list[str]) -> int:
+def main(given: list[str]) -> int:
     """Run what is missing of the studies that are asked for; write tables and figure.
 
     Raises:
         UsageError: on an unknown study or algorithm.
     """
-    studies = ("all", "bonus", "successes", "knobs")
-    plain, values = parse(words, {"study": "all", "seeds": "0", "algo": "all", "run": "true"})
+    plain, values = parse(given, {"study": "all", "seeds": "0", "algo": "all", "run": "true"})
     if plain:
         raise UsageError(f"rules takes key=value words, not {plain[0]!r}")
-    if values["study"] not in studies:
-        raise UsageError(unknown("study", values["study"], list(studies)))
+    if values["study"] not in STUDIES:
+        raise UsageError(unknown("study", values["study"], list(STUDIES)))
     known = [name for name in sorted(discover()) if name not in LEFT_OUT]
-    algos = known if values["algo"] == "all" else values["algo"].split(",")
-    for algo in algos:
-        if algo not in known:
-            raise UsageError(unknown("algo", algo, known))
+    algos = studies.chosen(values["algo"], known)
     if values["run"] == "true":
         for seed in values["seeds"].split(","):
             for variant, algo, task, more in runs(values["study"], algos):
-                status = run([
-                    "run", f"algo={algo}", f"task={task}", f"seed={seed}", *more,
-                    f"results={FOLDER}", f"experiment={variant}", "threads=1",
-                ])  # fmt: skip
-                shutil.rmtree(FOLDER / variant / "report", ignore_errors=True)
-                if status:
+                words = [f"algo={algo}", f"task={task}", f"seed={seed}", *more]
+                if status := studies.train(FOLDER, variant, words):
                     return status
         compact_records.main([f"results={FOLDER}"])
-    found = scores()
+    found = studies.scores(FOLDER)
     ran = [name for name in known if name in set(found["algo"])]
     write(PAGE, "bonus", tables.markdown(compared(found, list(BONUS), ran)), SCRIPT)
     shares = compared(found, list(SUCCESSES), [name for name in ran if name in UNIFORM], ALL)

@@ -15,7 +15,6 @@ the table of docs/fairness.md from the records there are; `run=false` does only 
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +22,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.__main__ import main as run
 from bench.algos import discover
 from bench.analysis import tables
-from bench.analysis.load import final_scores, finished, load_results
 from bench.configuration import resolve, understand
 from bench.errors import UsageError
-from bench.registry import unknown
 from bench.words import parse
-from docs import compact_records
+from docs import compact_records, studies
 from docs.marks import write
 
 FOLDER = Path("results/reference/tried/grid")
@@ -132,25 +128,15 @@ def main(given: list[str]) -> int:
     if plain:
         raise UsageError(f"tuning takes key=value words, not {plain[0]!r}")
     known = [name for name in sorted(discover()) if name in KNOBS]
-    algos = known if values["algo"] == "all" else values["algo"].split(",")
-    for algo in algos:
-        if algo not in known:
-            raise UsageError(unknown("algo", algo, known))
+    algos = studies.chosen(values["algo"], known)
     if values["run"] == "true":
         task, seed = values["task"], values["seed"]
         for change, algo, more in runs(algos, task, seed):
-            status = run([
-                "run", f"algo={algo}", f"task={task}", f"seed={seed}", *SHORT, *more,
-                f"results={FOLDER}", f"experiment={change}", "threads=1",
-            ])  # fmt: skip
-            shutil.rmtree(FOLDER / change / "report", ignore_errors=True)
-            if status:
+            where = [f"algo={algo}", f"task={task}", f"seed={seed}"]
+            if status := studies.train(FOLDER, change, [*where, *SHORT, *more]):
                 return status
         compact_records.main([f"results={FOLDER}", "scores=true"])
-    frame = load_results(FOLDER)
-    if frame.empty or finished(frame).empty:
-        raise UsageError(f"{FOLDER}: no finished run")
-    write(PAGE, "grid", tables.markdown(table(final_scores(finished(frame)))), SCRIPT)
+    write(PAGE, "grid", tables.markdown(table(studies.scores(FOLDER))), SCRIPT)
     return 0
 
 

@@ -6,7 +6,7 @@ import pytest
 from bench.algos import discover
 from bench.configuration import resolve, understand
 from bench.errors import UsageError
-from docs import campaign
+from docs import campaign, studies
 
 
 def test_every_block_is_of_known_names_and_has_an_expectation():
@@ -44,7 +44,7 @@ def test_hours_come_from_runs_that_were_made():
 
 def test_nothing_runs_unexpected_or_twice(tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(campaign, "run", lambda words: started.append(words) or 0)
+    monkeypatch.setattr(studies, "run", lambda words: started.append(words) or 0)
     monkeypatch.setattr(campaign, "FOLDER", tmp_path / "campaign")
     monkeypatch.setattr(campaign, "LOG", tmp_path / "log.md")
     with pytest.raises(UsageError, match=r"add a line `\* floor: ...`"):

@@ -1,0 +1,50 @@
+"""What the scripts that train for these pages do alike."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.__main__ import main as run
+from bench.analysis.load import final_scores, finished, load_results
+from bench.errors import UsageError
+from bench.registry import unknown
+
+
+def chosen(word: str, known: Sequence[str]) -> list[str]:
+    """Return the algorithms that a word names, `all` of the known ones or some.
+
+    Raises:
+        UsageError: on an unknown one.
+    """
+    algos = list(known) if word == "all" else word.split(",")
+    for algo in algos:
+        if algo not in known:
+            raise UsageError(unknown("algo", algo, known))
+    return algos
+
+
+def train(folder: Path, experiment: str, words: Sequence[str]) -> int:
+    """Make runs below a folder, one core each, but for those that are done; leave no report.
+
+    Returns:
+        The exit status of `run`.
+    """
+    status = run(["run", *words, f"results={folder}", f"experiment={experiment}", "threads=1"])
+    shutil.rmtree(folder / experiment / "report", ignore_errors=True)
+    return status
+
+
+def scores(folder: Path) -> pd.DataFrame:
+    """Return the final scores of the finished runs below a folder.
+
+    Raises:
+        UsageError: if there are none.
+    """
+    frame = load_results(folder)
+    if frame.empty or finished(frame).empty:
+        raise UsageError(f"{folder}: no finished run")
+    return final_scores(finished(frame))
