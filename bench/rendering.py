@@ -68,13 +68,14 @@ class Painter:
             place = path[:, :3]
             points = np.pad(place, ((0, 0), (0, 3 - place.shape[1])), constant_values=7.0)
             rgba = np.array([*color[:3], 1.0], np.float32)
-            for start, stop in itertools.pairwise(points):
+            radius = width / 100 * self.half_width
+            for start, stop in itertools.pairwise(thinned(points, 2 * radius)):
                 if scene.ngeom >= scene.maxgeom:
                     break
                 geom = scene.geoms[scene.ngeom]
                 kind = mujoco.mjtGeom.mjGEOM_CAPSULE
                 mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba)
-                mujoco.mjv_connector(geom, kind, width / 100 * self.half_width, start, stop)
+                mujoco.mjv_connector(geom, kind, radius, start, stop)
                 geom.emission, geom.specular, geom.shininess = 0.4, 0.0, 0.0
                 scene.ngeom += 1
         return self.renderer.render()
@@ -82,6 +83,18 @@ class Painter:
     def close(self) -> None:
         """Release the graphics context."""
         self.renderer.close()
+
+
+def thinned(points: np.ndarray, gap: float) -> list[np.ndarray]:
+    """Return of a path (T, 3) the points at least so far apart, and its ends.
+
+    Without a GPU a line of a thousand pieces takes far longer to draw than the scene.
+    """
+    kept = [points[0]]
+    for point in points[1:-1]:
+        if np.linalg.norm(point - kept[-1]) >= gap:
+            kept.append(point)
+    return [*kept, points[-1]]
 
 
 def caption(frame: np.ndarray, text: str, color: Color) -> np.ndarray:
