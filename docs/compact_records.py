@@ -3,11 +3,11 @@
   python -m docs.compact_records [results=results/reference] [scores=false]
 
 Of every run: paths of the last evaluation alone, and of mazes alone (no other figure draws them);
-weights of its policy in half precision; the folder of results by its name alone. Of every
-experiment, task and algorithm: the policy of the first seed. Checkpoints and reports go: a run is
-repeated, a report written, by the commands that results/README.md names. With scores=true nothing
-stays but settings, progress and the episodes' outcomes: enough for tables. A second call changes
-nothing.
+weights of its policy in half precision; at most 60 lines of progress, evenly spaced; the folder of
+results by its name alone. Of every experiment, task and algorithm: the policy of the first seed.
+Checkpoints and reports go: a run is repeated, a report written, by the commands that
+results/README.md names. With scores=true nothing stays but settings, progress and the episodes'
+outcomes: enough for tables. A second call changes nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import torch
 
 from bench.errors import UsageError
 from bench.records import Record
+from bench.storage import GROWING
 from bench.words import parse
 
 FIGURES = ("paths.npz", "policy.pt", "values.npz", "exploration.npz", "headings.npz",
            "clusters.npz")  # fmt: skip  # what figures and replays are made of
+LINES = 60  # of progress.jsonl: all of them would be a third of what is committed
 CLOSE = 1e-3  # of a tensor's largest weight: the error that half precision may make
 
 
@@ -71,6 +73,7 @@ def compact(run: Path, with_policy: bool = True) -> None:
     if Path(config.get("results", "")).is_absolute():  # where it lay on somebody's machine
         record.write_config(config | {"results": "results"})
     remove(record, ["checkpoint.pt"] if with_policy else ["checkpoint.pt", "policy.pt"])
+    thin_progress(record)
     if (run / "paths.npz").exists():
         drop_paths(record)
     if (run / "policy.pt").exists():
@@ -81,6 +84,15 @@ def remove(record: Record, names: Iterable[str]) -> None:
     """Remove those of the files that there are."""
     if there := [name for name in names if (record.path / name).exists()]:
         record.remove(*there)
+
+
+def thin_progress(record: Record) -> None:
+    """Keep every n-th line of progress.jsonl, counted from the last one."""
+    lines = (record.content(GROWING) or b"").splitlines(keepends=True)
+    every = -(-len(lines) // LINES)
+    if every > 1:
+        with record.sums.write(GROWING) as file:
+            file.writelines(lines[(len(lines) - 1) % every :: every])
 
 
 def drop_paths(record: Record) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from bench.analysis.load import read_runs
 from bench.errors import UsageError
+from bench.records import Record
 from bench.storage import Checksums
 from docs.compact_records import main
 
@@ -70,6 +71,22 @@ def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
     assert weight.dtype == torch.float16 and after["algo"] == "alpha"
     assert torch.allclose(weight.float(), before["state"]["actor"]["weight"], atol=2e-3)
     assert after["state"]["norm"]["count"] == 1e6, "too large for half precision"
+    once = contents(tmp_path)
+    assert main([f"results={tmp_path}"]) == 0
+    assert contents(tmp_path) == once
+
+
+def test_progress_keeps_lines_as_they_are_the_last_among_them(tmp_path):
+    place = record(tmp_path)
+    whole = Record(place)
+    for step in range(1, 201):
+        whole.append_progress({"env_steps": step, "loss": 1 / step})
+    assert main([f"results={tmp_path}"]) == 0
+    Checksums(place).verify()
+    lines = [json.loads(line) for line in (place / "progress.jsonl").read_text().splitlines()]
+    assert [line["env_steps"] for line in lines] == list(range(4, 201, 4))
+    assert all(line["loss"] == 1 / line["env_steps"] for line in lines)
+    assert Record(place).last_progress() == lines[-1]
     once = contents(tmp_path)
     assert main([f"results={tmp_path}"]) == 0
     assert contents(tmp_path) == once
