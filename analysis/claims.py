@@ -2,8 +2,8 @@
 
 Claims stand in `bench/conf/claims.yaml`. Each names a number that every seed of some runs gives,
 and a bound. It is *confirmed* where the 95 % interval of the mean over seeds lies on its side of
-the bound, *refuted here* where it lies on the other, *not settled* where it holds the bound; a
-single run has no interval, and gets no verdict.
+the bound, *refuted here* where it lies on the other, *not settled* where it holds the bound. Fewer
+than three runs, whose interval is that of one or two numbers, give no verdict.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bench.analysis.outputs import UNREADABLE
 
 CLAIMS = Path(bench.__file__).parent / "conf" / "claims.yaml"
 REPLANNED = "replanned"  # the one metric that is no evaluation's
+FEWEST = 3  # runs that a verdict takes
 RUN = ["experiment", "task", "algo", "seed"]  # what tells runs apart
 COLUMNS = ("claim of", "claim", "experiment", "bound", "number", "verdict")
 
@@ -88,8 +89,8 @@ class Claim:
     def verdict(self, values: np.ndarray) -> str:
         """Return what follows of the claim from the number of each seed (S,), S >= 1."""
         ends = stats.interval(values[:, None], stats.mean, rng=np.random.default_rng(0))
-        if ends is None:
-            return "no verdict: one run"
+        if ends is None or len(values) < FEWEST:
+            return f"no verdict: fewer than {FEWEST} runs"
         (low, high), least, most = ends, self.at_least, self.at_most
         holds = (least is None or low >= least) and (most is None or high <= most)
         fails = (least is not None and high < least) or (most is not None and low > most)

@@ -30,7 +30,8 @@ def claim(**settings):
         ([1.0, 1.0, 1.0], {"at_least": None, "at_most": 1.0}, "confirmed"),
         ([2.0, 1.9, 2.0], {"at_least": None, "at_most": 1.5}, "refuted here"),
         ([1.0, 1.5, 2.0], {"at_least": None, "at_most": 1.5}, "not settled"),
-        ([4.0], {"at_least": 2.0}, "no verdict: one run"),
+        ([4.0], {"at_least": 2.0}, "no verdict: fewer than 3 runs"),
+        ([4.0, 4.0], {"at_least": 2.0}, "no verdict: fewer than 3 runs"),
     ],
 )
 def test_a_verdict_needs_the_whole_interval_on_one_side(values, bound, said):
@@ -101,7 +102,7 @@ def test_the_report_has_the_claims_that_its_runs_test(records, monkeypatch):
     runs = read_runs(records)
     made = table(runs, evaluations(runs), [])
     assert made["verdict"].tolist() == [
-        "confirmed", "refuted here", "no verdict: one run", "confirmed", "confirmed",
+        "confirmed", "refuted here", "no verdict: fewer than 3 runs", "confirmed", "confirmed",
     ]  # fmt: skip
     page = report.write(records, records / "out").read_text()
     part = page.split("<h2>What papers claim</h2>")[1].split("<h2>")[0]
