@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,6 +16,7 @@ from bench.analysis.load import RunRecord, by_two
 from bench.analysis.metrics import METRICS
 from bench.analysis.style import INK, PROTOCOLS, algo_colors, new_figure
 
+TRAINED = "train_success"  # in a line of progress
 CURVES = ("success", "mode_coverage", "effective_modes", "return")
 
 
@@ -59,6 +62,54 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
               for p in ("sampled", "commanded") if p in set(shown["protocol"])]  # fmt: skip
     drawn.legend(handles=named + dashes, loc="outside lower center", ncols=6)
     return drawn
+
+
+@figure(
+    "task", "exploring", "Success while learning and in evaluation",
+    "Solid: episodes by which the policy, sampled, is evaluated; dotted: those it learns from, the "
+    "last hundred that ended, with all that explores. Thick: mean over seeds; thin: each seed. "
+    "Where the dotted line stays below, that is what exploration costs.", place=6,
+)  # fmt: skip
+def exploring(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
+    """Return success in training episodes beside that in evaluation, a panel per algorithm."""
+    lines = {run.path: line for run in runs if (line := in_training(run)).any()}
+    algos = sorted({run.facts["algo"] for run in runs if run.path in lines})
+    if not algos:
+        return None
+    columns = min(len(algos), 5)
+    rows = -(-len(algos) // columns)
+    drawn = new_figure(2.0 * columns + 0.4, 1.5 * rows + 0.5)
+    grid = np.ravel(drawn.subplots(rows, columns, sharex=True, sharey=True))
+    colors = algo_colors(algos)
+    for axes, algo in zip(grid, algos, strict=False):
+        own = [lines[run.path] for run in runs if run.facts["algo"] == algo and run.path in lines]
+        free = frame[(frame["algo"] == algo) & (frame["protocol"] == "sampled")]
+        evaluated = free.pivot_table(
+            index="env_steps", columns=["experiment", "seed"], values="success"
+        )
+        for table, dash in ((pd.concat(own, axis=1), ":"), (evaluated, "-")):
+            axes.plot(table.index / 1e6, table, color=colors[algo], lw=0.5, alpha=0.4, ls=dash)
+            whole = table.dropna()
+            axes.plot(whole.index / 1e6, whole.mean(axis=1), color=colors[algo], lw=1.6, ls=dash)
+        axes.set_title(algo)
+        axes.grid(alpha=0.25)
+    for axes in grid[len(algos) :]:
+        axes.set_axis_off()
+    grid[0].set_ylim(-0.03, 1.03)
+    drawn.supxlabel("env steps (million)", fontsize=8)
+    drawn.supylabel("success", fontsize=8)
+    return drawn
+
+
+def in_training(run: RunRecord) -> pd.Series:
+    """Return the success of the episodes that a run learned from, by env steps; may be empty."""
+    try:
+        text = (run.path / "progress.jsonl").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        known = {line["env_steps"]: line[TRAINED] for line in lines if TRAINED in line}
+    except (OSError, ValueError, TypeError, LookupError):
+        return pd.Series(dtype=float)
+    return pd.Series(known, dtype=float)
 
 
 def training(
