@@ -21,7 +21,8 @@ REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
 FAMILIES = ("pointmaze", "manipulation", "antmaze")  # from top to bottom
 SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
-CLASSES = "campaign/classes"  # what every algorithm ran
+CAMPAIGN = "campaign"
+CLASSES = f"{CAMPAIGN}/classes"  # what every algorithm ran
 COMMON = ("pointmaze-v1", "pointmaze-v3")  # of these tasks
 PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
 DRAWN = "pointmaze-v3"  # the paths of every algorithm
@@ -241,7 +242,9 @@ def evenness() -> pd.DataFrame:
 
     The commanded episodes, equally many of each command, are what a drawn command samples.
     """
-    scores = final_scores(table([r for folder in FOLDERS for r in done(folder) if r.modes]))
+    folders = (*FOLDERS, CLASSES)
+    scores = final_scores(table([r for folder in folders for r in done(folder) if r.modes]))
+    names = {Path(folder).name: folder.partition("/")[0] for folder in folders}
     found = scores.pivot_table(
         index=["experiment", "task", "algo"], columns="protocol",
         values=["effective_modes", "reachable_modes", "seed", "num_modes"],
@@ -253,13 +256,31 @@ def evenness() -> pd.DataFrame:
         reached, drawn = row["reachable_modes"]["commanded"], row["effective_modes"]["commanded"]
         if reached >= 1:
             rows.append({
-                "task": task if folder == FOLDERS[0] else f"{task} ({folder})",
+                "task": task if folder == FOLDERS[0] else f"{task} ({names[folder]})",
                 "algorithm": algo, "seeds": f"{row['seed']['commanded']:.0f}",
                 "reached on command": f"{reached:.1f} of {row['num_modes']['commanded']:.0f}",
                 "effective, no command": f"{row['effective_modes']['sampled']:.2f}",
                 "effective, drawn command": f"{drawn:.2f}", "ratio": f"{drawn / reached:.2f}",
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def spent() -> pd.DataFrame:
+    """Return what the campaign has cost so far, by algorithm, and in all."""
+    facts = pd.DataFrame([
+        {"algorithm": r.facts["algo"], "hours": sum(r.facts["seconds"].values()) / 3600,
+         "steps": r.facts["env_steps"] / 1e6, "updates": r.facts["updates"] / 1e3}
+        for r in done(CAMPAIGN)
+    ])  # fmt: skip
+    groups = facts.groupby("algorithm")
+    sums = groups.sum().assign(runs=groups.size())
+    sums.loc["all"] = sums.sum()
+    return pd.DataFrame({
+        "algorithm": sums.index, "runs": sums["runs"].map("{:.0f}".format),
+        "hours of one core": sums["hours"].map("{:.1f}".format),
+        "million env steps": sums["steps"].map("{:.1f}".format),
+        "thousand updates": sums["updates"].map("{:.0f}".format),
+    })  # fmt: skip
 
 
 def count_lost(runs: list[RunRecord], lost: Callable[[np.ndarray], bool]) -> int:
@@ -286,6 +307,7 @@ def main() -> None:
     write("docs/algorithms.md", "bandit", (REFERENCE / "bandit" / "bandit.md").read_text())
     write("docs/algorithms.md", "evenness", tables.markdown(evenness()))
     write("docs/algorithms.md", "control tasks", tables.markdown(returns()))
+    write("docs/campaign.md", "spent", tables.markdown(spent()))
 
 
 if __name__ == "__main__":

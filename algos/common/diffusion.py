@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -30,6 +31,7 @@ class DiffusionConfig:
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
     predict: str = "x0"  # x0 | eps | velocity (of flows alone): what the network outputs
+    inward: bool = False  # whether a gradient leads back into the box from beyond (see `Inward`)
 
     def __post_init__(self) -> None:
         """Check what the types do not.
@@ -42,6 +44,26 @@ class DiffusionConfig:
         require_activation(self.activation, "actor.activation")
         if self.steps < 2:
             raise ValueError(f"actor.steps={self.steps}: valid are integers from 2")
+
+
+class Inward(torch.autograd.Function):
+    """Clamp to [-1, 1] whose gradient, of what is minimised, leads back from beyond.
+
+    That of a plain clamp is 0 there. An actor that climbs an untrained critic through its chain
+    may leave the box in every state, and then stays out for good.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        """Return the inputs, in the box."""
+        ctx.save_for_backward(inputs)
+        return inputs.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the gradient, 0 where following it would lead further out."""
+        (inputs,) = ctx.saved_tensors
+        return grad * ((inputs.abs() <= 1) | (grad * inputs > 0))
 
 
 class DiffusionPolicy(nn.Module):
@@ -128,6 +150,7 @@ class DiffusionPolicy(nn.Module):
         first = self.condition_layer
         features, noisy = through(first.weight, first.bias, condition.T), draw()
         graph = torch.is_grad_enabled()
+        clamp = Inward.apply if graph and self.config.inward else in_box
         activate = self.activate if graph else WITHOUT_GRADIENT[self.config.activation]
         layers = [layer for layer in self.trunk if isinstance(layer, Linear)]
         later = [(layer.cast(layer.weight), layer.cast(layer.bias)) for layer in layers]
@@ -141,7 +164,7 @@ class DiffusionPolicy(nn.Module):
                 clean = torch.add(noisy, clean, alpha=-now["noise"]).div_(now["signal"])
             elif self.config.predict == "velocity":
                 clean = torch.add(noisy, clean, alpha=now["noise"])
-            noisy = clean.clamp(-1, 1).mul_(now["keep_x0"]).add(noisy, alpha=now["keep_xt"])
+            noisy = clamp(clean).mul_(now["keep_x0"]).add(noisy, alpha=now["keep_xt"])
             if t > 0 and renoise:
                 noisy = noisy.add_(draw(), alpha=now["spread"])
         return noisy.T.contiguous()
@@ -154,6 +177,11 @@ class DiffusionPolicy(nn.Module):
         output = self.predict(noisy, step, condition)
         wanted = {"x0": action, "eps": noise, "velocity": action - noise}[self.config.predict]
         return (output - wanted).square().mean(-1)
+
+
+def in_box(inputs: Tensor) -> Tensor:
+    """Return numbers clamped to [-1, 1]."""
+    return inputs.clamp(-1, 1)
 
 
 def schedule(steps: int) -> dict[str, Tensor]:

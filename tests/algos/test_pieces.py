@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.algos.common.critics import CriticConfig, TwinCritic, inherit
-from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy
+from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy, Inward
 from bench.algos.common.exploration import ExplorationConfig, RandomExploration
 from bench.algos.common.networks import RunningNorm
 from bench.algos.common.novelty import NovelD, NoveltyConfig
@@ -80,6 +80,30 @@ def test_a_diffusion_policy_learns_two_peaks(predict):
     assert sample.abs().max() <= 1
     near = ((sample.abs() - 0.6).abs() < 0.25).float().mean()
     assert near > 0.7 and 0.3 < (sample > 0).float().mean() < 0.7
+
+
+def test_a_clamp_leads_back_from_beyond_the_box_and_no_further_out():
+    inputs = torch.tensor([-2.0, -2.0, -0.5, 0.5, 2.0, 2.0], requires_grad=True)
+    towards = torch.tensor([0.0, -3.0, -3.0, 3.0, 0.0, 3.0])
+    clamped = Inward.apply(inputs)
+    assert torch.equal(clamped, inputs.clamp(-1, 1))
+    (grad,) = torch.autograd.grad((clamped - towards).square().sum(), inputs)
+    assert torch.equal(grad, torch.tensor([-2.0, 0.0, 5.0, -5.0, 2.0, 0.0]))
+
+
+@pytest.mark.parametrize("inward", [False, True])
+def test_an_actor_that_has_left_the_box_comes_back_if_so_configured(inward):
+    torch.manual_seed(0)
+    policy = DiffusionPolicy(1, 1, DiffusionConfig(inward=inward, hidden=(32, 32)))
+    last = [layer for layer in policy.trunk if isinstance(layer, torch.nn.Linear)][-1]
+    last.bias.data.fill_(5.0)
+    optimizer = torch.optim.Adam(policy.parameters(), 1e-2)
+    for _ in range(200):
+        sample = policy.sample(torch.zeros(32, 1))
+        optimizer.zero_grad()
+        (sample + 0.5).square().mean().backward()
+        optimizer.step()
+    assert (sample.mean() < 0) == inward, "a clamp has no gradient beyond"
 
 
 def test_running_norm_equals_the_whole():
