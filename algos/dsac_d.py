@@ -16,7 +16,9 @@ authors is public and only the abstract was at hand; what is filled in here:
     temperature times as much larger. It is 0 unless a preset says otherwise, as for the other
     maximum-entropy methods of the comparison, whose support begins at 0.
  5. The policy climbs Q through both chains, that of the action and that of the return; it and the
-    noise that answers to an entropy are `dacer`'s here, with its differences from its source.
+    noise that answers to an entropy are `dacer`'s here, with its differences from its source. A
+    gradient leads back from beyond either box (`inward`): values that come from denoising are
+    noise at first, and took the policy to one corner in all states, for good.
 The comparison's n-step returns, novelty bonus and random exploration hold here too. How the source
 evaluates is not known; `specified` is that of DACER.
 """
@@ -44,6 +46,7 @@ class ReturnConfig(DiffusionConfig):
     steps: int = 10
     hidden: tuple[int, ...] = (64, 64)
     predict: str = "eps"  # x0 | eps: what the network outputs
+    inward: bool = True
     samples: int = 8  # drawn returns whose mean is the value
     v_min: float = 0.0  # returns, in units of the task's largest one
     v_max: float = 1.2
@@ -64,6 +67,7 @@ class ReturnConfig(DiffusionConfig):
 class Config(dacer.Config):
     """Settings of DSAC-D: those of DACER, and of its critic."""
 
+    actor: DiffusionConfig = field(default_factory=lambda: DiffusionConfig(inward=True))
     critic: ReturnConfig = field(default_factory=ReturnConfig)  # type: ignore[assignment]
     temperature: float = 0.0  # weight of the entropy in returns; 0: none
 

@@ -31,7 +31,7 @@ class DiffusionConfig:
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
     predict: str = "x0"  # x0 | eps | velocity (of flows alone): what the network outputs
-    inward: bool = False  # whether a gradient leads back into the box from beyond (see `Inward`)
+    inward: bool = False  # whether gradients through the chain lead back into the box (`Inward`)
 
     def __post_init__(self) -> None:
         """Check what the types do not.
