@@ -9,8 +9,9 @@ authors is public and only the abstract was at hand; what is filled in here:
  2. Twin critics: Q is the mean of `samples` drawn returns, the lower of two heads, and z' is of the
     head with the lower mean, by another sample than those that chose it: the first of few samples,
     given that their mean was the lower one, would be too low.
- 3. The clean return is predicted in ten steps (`critic.predict`): an untrained network draws
-    next to the same value always, as other critics do, and not noise that would be bootstrapped.
+ 3. Presets let the clean return be predicted, in ten steps (`critic.predict`): an untrained
+    network then draws next to the same value always, as other critics do, and not noise that would
+    be bootstrapped. The noise, predicted, parts peaks of returns more cleanly.
  4. A diffusion policy's -log pi(a'|s') is not known: where `temperature` is above 0, the entropy
     that tunes the noise, a mean over some states, stands for it in the target, and z' is
     temperature times as much larger. It is 0 unless a preset says otherwise, as for the other
@@ -19,7 +20,9 @@ authors is public and only the abstract was at hand; what is filled in here:
     noise that answers to an entropy are `dacer`'s here, with its differences from its source. A
     gradient leads back from beyond either box (`inward`): values that come from denoising are
     noise at first, and took the policy to one corner in all states, for good.
-The comparison's n-step returns, novelty bonus and random exploration hold here too. How the source
+Half of a batch comes from successful episodes (`success_share`), where a task has any: a denoiser
+learns rare returns several times as slowly as a categorical critic. The comparison's n-step
+returns, novelty bonus and random exploration hold here too. How the source
 evaluates is not known; `specified` is that of DACER.
 """
 
