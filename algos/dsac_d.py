@@ -20,10 +20,10 @@ authors is public and only the abstract was at hand; what is filled in here:
     noise that answers to an entropy are `dacer`'s here, with its differences from its source. A
     gradient leads back from beyond either box (`inward`): values that come from denoising are
     noise at first, and took the policy to one corner in all states, for good.
-Half of a batch comes from successful episodes (`success_share`), where a task has any: a denoiser
-learns rare returns several times as slowly as a categorical critic. The comparison's n-step
-returns, novelty bonus and random exploration hold here too. How the source
-evaluates is not known; `specified` is that of DACER.
+In presets of mazes, arms and ants half of a batch comes from successful episodes (`success_share`):
+a denoiser learns rare returns several times as slowly as a categorical critic. The comparison's
+n-step returns, novelty bonus and random exploration hold here too. How the source evaluates is not
+known; `specified` is that of DACER.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Cases: equal (four peaks of height 1, a replay of uniform actions), lopsided (th
 replay that holds them 85/5/5/5) and unequal (heights 1, 0.9, 0.8, 0.7, uniform actions). A mode is
 kept if at least 5 % of 2,000 samples lie within 0.3 of its peak. With critic=exact every value that
 an actor learns from is the true one, so that the critic plays no part. On-policy algorithms know
-their own actions only, one vector step per update: for them critic and first replay play no part.
+their own actions only, one vector step per update: for them the critic plays no part, and the first
+replay only where a policy begins as a copy of it.
 An algorithm that takes commands has a second row, commanded: every mode that it has discovered is
 asked for equally often. Settings are those of `run task=bandit`, and what is given, as in
 algo.actor.steps=5. Results found in DIR that are not trained anew stay in table and figure
