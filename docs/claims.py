@@ -20,7 +20,8 @@ from bench.analysis.load import RunRecord, table
 from docs.marks import write
 from docs.write_results import CLASSES, REFERENCE, done
 
-FOLDERS = (CLASSES, "quick", "hour")  # whose runs are asked: those of most seeds
+FOLDERS = (CLASSES, "quick", "hour")  # of a claim the one is asked that has most seeds of it
+Asked = list[tuple[list[RunRecord], pd.DataFrame]]  # runs of each folder, and their evaluations
 
 
 def kept(claim: Claim) -> np.ndarray:
@@ -30,17 +31,17 @@ def kept(claim: Claim) -> np.ndarray:
     return own["kept"].to_numpy(float)
 
 
-def asked() -> list[RunRecord]:
-    """Return the runs that claims are held against: of no method and task those of two builds."""
-    found: dict[tuple[str, ...], list[list[RunRecord]]] = {}
-    for folder in FOLDERS:
-        runs: dict[tuple[str, ...], list[RunRecord]] = {}
-        for run in done(folder):
-            what = tuple(run.facts[key] for key in ("algo", "task", "budget"))
-            runs.setdefault(what, []).append(run)
-        for what, own in runs.items():
-            found.setdefault(what, []).append(own)
-    return [run for several in found.values() for run in max(several, key=len)]
+def measured(claim: Claim, asked: Asked) -> np.ndarray:
+    """Return the number that each seed of one folder gives, of the folder where most do, (S,).
+
+    Raises:
+        ValueError: if a record is damaged.
+    """
+    notes: list[str] = []
+    found = [numbers(claim, runs, frame, notes) for runs, frame in asked]
+    if notes:
+        raise ValueError(f"claim {claim.says!r} of {claim.of}: {notes}")
+    return max(found, key=len)
 
 
 def claims() -> pd.DataFrame:
@@ -49,16 +50,16 @@ def claims() -> pd.DataFrame:
     Raises:
         ValueError: if the records no longer have what a claim is tested by, or are damaged.
     """
-    runs = asked()
-    frame, notes, rows = table(runs), [], []
+    asked = [(runs, table(runs)) for runs in map(done, FOLDERS)]
+    rows = []
     for claim in read():
         if claim.untested:
             cells = (claim.of, claim.says, claim.untested, "–", "–", "not testable here")
             rows.append(dict(zip(COLUMNS, cells, strict=True)))
             continue
-        values = kept(claim) if claim.case else numbers(claim, runs, frame, notes)
-        if notes or not len(values):
-            raise ValueError(f"claim {claim.says!r} of {claim.of}: {notes or 'no record'}")
+        values = kept(claim) if claim.case else measured(claim, asked)
+        if not len(values):
+            raise ValueError(f"claim {claim.says!r} of {claim.of}: no record")
         rows.append(claim.row(values))
     return pd.DataFrame(rows)
 
