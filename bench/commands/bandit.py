@@ -46,6 +46,7 @@ from bench.words import integer, parse
 PEAKS = torch.from_numpy(PLACES)
 KEPT = 0.05  # share of the samples that makes a mode a kept one
 NUM_ENVS, FILLED, SAMPLES = 8, 4_000, 2_000
+WIDEST = 8  # columns of the figure
 OFTEN, SELDOM = 1, 10  # updates per vector step of the policy's own actions, on-policy and else
 
 
@@ -212,20 +213,30 @@ def write(out: Path) -> None:
 
 
 def figure(table: pd.DataFrame, actions: dict[str, np.ndarray]) -> Any:
-    """Draw densities of actions: a row per case, a column per algorithm, peaks as rings."""
+    """Draw densities of actions: a row per case, a column per algorithm, peaks as rings.
+
+    After `WIDEST` columns the rest goes below.
+    """
     algos, cases = sorted(table["algo"].unique()), [c for c in CASES if c in set(table["case"])]
-    drawn = new_figure(1.35 * len(algos) + 0.4, 1.35 * len(cases) + 0.5)
-    grid = drawn.subplots(len(cases), len(algos), squeeze=False)
-    for (i, case), (j, algo) in product(enumerate(cases), enumerate(algos)):
-        axes = grid[i, j]
-        axes.set(xticks=[], yticks=[], xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
-        if f"{algo}.{case}" in actions:
-            x, y = actions[f"{algo}.{case}"].T / 127
-            count, *_ = np.histogram2d(x, y, bins=40, range=[[-1, 1], [-1, 1]])
-            axes.imshow(count.T**0.5, origin="lower", extent=(-1, 1, -1, 1), cmap="Blues")
-        axes.scatter(*PEAKS.T.numpy(), s=60, facecolors="none", edgecolors=INK, lw=0.6)
-        if i == 0:
-            axes.set_title(algo)
-        if j == 0:
-            axes.set_ylabel(case)
+    columns = min(len(algos), WIDEST)
+    bands = -(-len(algos) // columns)
+    drawn = new_figure(1.35 * columns + 0.4, (1.35 * len(cases) + 0.5) * bands)
+    folded = drawn.subfigures(bands, 1, squeeze=False)[:, 0]
+    for band, part in enumerate(folded):
+        own = algos[band * columns : (band + 1) * columns]
+        grid = part.subplots(len(cases), columns, squeeze=False)
+        for axes in grid[:, len(own) :].flat:
+            axes.set_axis_off()
+        for (i, case), (j, algo) in product(enumerate(cases), enumerate(own)):
+            axes = grid[i, j]
+            axes.set(xticks=[], yticks=[], xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
+            if f"{algo}.{case}" in actions:
+                x, y = actions[f"{algo}.{case}"].T / 127
+                count, *_ = np.histogram2d(x, y, bins=40, range=[[-1, 1], [-1, 1]])
+                axes.imshow(count.T**0.5, origin="lower", extent=(-1, 1, -1, 1), cmap="Blues")
+            axes.scatter(*PEAKS.T.numpy(), s=60, facecolors="none", edgecolors=INK, lw=0.6)
+            if i == 0:
+                axes.set_title(algo.replace(" (", "\n("))
+            if j == 0:
+                axes.set_ylabel(case)
     return drawn
