@@ -65,12 +65,12 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
 
 
 @figure(
-    "task", "exploring", "Success while learning and in evaluation",
+    "task", "learning", "Success while learning and in evaluation",
     "Solid: episodes by which the policy, sampled, is evaluated; dotted: those it learns from, the "
     "last hundred that ended, with all that explores. Thick: mean over seeds; thin: each seed. "
     "Where the dotted line stays below, that is what exploration costs.", place=6,
 )  # fmt: skip
-def exploring(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
+def learning(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return success in training episodes beside that in evaluation, a panel per algorithm."""
     lines = {run.path: line for run in runs if (line := in_training(run)).any()}
     algos = sorted({run.facts["algo"] for run in runs if run.path in lines})

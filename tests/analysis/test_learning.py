@@ -7,7 +7,7 @@ import pytest
 from test_report import make_run
 
 from bench.analysis.load import read_runs, table
-from bench.analysis.training import exploring
+from bench.analysis.training import learning
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def records(tmp_path):
 
 def drawn(folder):
     runs = read_runs(folder)
-    return exploring(runs, table(runs))
+    return learning(runs, table(runs))
 
 
 def test_training_and_evaluation_stand_in_one_panel_per_algorithm(records):
     (panel,) = drawn(records).axes
     assert panel.get_title() == "alpha"
     thick = {line.get_linestyle(): line for line in panel.get_lines() if line.get_linewidth() > 1}
-    learning, evaluated = thick[":"], thick["-"]
-    assert np.allclose(learning.get_xdata(), [2e-4, 4e-4])
-    assert np.allclose(learning.get_ydata(), [0.2, 0.7]), "mean over seeds"
+    acted, evaluated = thick[":"], thick["-"]
+    assert np.allclose(acted.get_xdata(), [2e-4, 4e-4])
+    assert np.allclose(acted.get_ydata(), [0.2, 0.7]), "mean over seeds"
     assert np.allclose(evaluated.get_ydata(), 1.0) and len(evaluated.get_xdata()) == 4
 
 
