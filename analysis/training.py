@@ -67,8 +67,9 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
 @figure(
     "task", "learning", "Success while learning and in evaluation",
     "Solid: episodes by which the policy, sampled, is evaluated; dotted: those it learns from, the "
-    "last hundred that ended, with all that explores. Thick: mean over seeds; thin: each seed. "
-    "Where the dotted line stays below, that is what exploration costs.", place=6,
+    "last hundred that ended, with all that explores; the first to end are those that succeed. "
+    "Thick: mean over seeds; thin: each seed. Where the dotted line stays below, that is "
+    "what exploration costs.", place=6,
 )  # fmt: skip
 def learning(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return success in training episodes beside that in evaluation, a panel per algorithm."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from bench.__main__ import main
 from bench.policy import load_policy, load_task
+from bench.rendering import thinned
 from bench.replanning import Follower, Plan, make_plan, replan
 
 REACH = Path(__file__).parents[2] / "results/reference/rules/annealed/reach/sac/seed=0"
@@ -83,6 +84,15 @@ def test_a_policy_without_commands_keeps_sampling(tmp_path):
     assert main(["replan", str(folder), "episodes=2", "horizon=1"]) == 0
     facts = json.loads((folder / "replan" / "replan.json").read_text())
     assert all(v["switches"] == 0 for v in facts["variants"])
+
+
+def test_a_trail_keeps_its_ends_and_no_points_that_lie_closer():
+    path = np.linspace([0, 0, 0], [10, 0, 0], 1001)
+    path[400:600] = path[400]  # it stands still
+    kept = np.array(thinned(path, 0.5))
+    assert np.array_equal(kept[[0, -1]], path[[0, -1]]) and 15 < len(kept) <= 21
+    assert (np.linalg.norm(np.diff(kept[:-1], axis=0), axis=1) >= 0.5 - 1e-9).all()
+    assert len(thinned(path[400:600], 0.5)) == 2
 
 
 def test_rendering_writes_a_video_and_a_picture(commanded, tmp_path, capsys):
