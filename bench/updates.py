@@ -28,7 +28,7 @@ from bench.rollout import Rollout
 
 PARTS = {  # methods of a learner, and what the time that they take for themselves is called
     "sample": "sampling",
-    "bonus": "bonus",
+    "step_bonus": "bonus",
     "next_action": "next actions",
     "critic_target": "targets",
     "learn_critics": "critics",

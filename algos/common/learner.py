@@ -17,7 +17,7 @@ from bench.seeding import TRAINING, derive
 from .critics import CriticConfig
 from .exploration import ExplorationConfig, RandomExploration
 from .networks import PRECISIONS, RunningNorm
-from .novelty import NovelD, NoveltyConfig
+from .novelty import NovelD, NoveltyConfig, make_bonus
 from .replay import Replay
 
 Scalars = dict[str, Tensor | float]
@@ -90,11 +90,10 @@ class Learner(nn.Module, ABC):
         super().__init__()
         self.spec, self.config, self.device = spec, config, device
         self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        warmup = config.exploration.warmup
-        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty, warmup)
+        self.novelty = make_bonus(spec, config.novelty, config.exploration.warmup)
         self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.replay = Replay(spec, config.replay, device)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"novelty": self.novelty.optimizer}
+        self.optimizers: dict[str, torch.optim.Optimizer] = dict(self.novelty.optimizers)
         self.averages: list[tuple[list[Tensor], list[Tensor], float]] = []
         self.reward_scale = 1 / (spec.max_return or 1.0)
         self.rng = torch.Generator(device).manual_seed(derive(spec.seed, TRAINING))
@@ -131,7 +130,9 @@ class Learner(nn.Module, ABC):
 
     @torch.no_grad()
     def observe(self, step: Transition, **extra: Tensor) -> None:
-        """Remember a vector step, with further (N, ...) fields."""
+        """Remember a vector step, with further (N, ...) fields, and what its bonus needs."""
+        if self.config.novelty.coef:
+            extra = self.novelty.note(step, self.norm) | extra
         self.norm.observe(step.obs)
         self.novelty.observe(step.position)
         self.replay.add(step._replace(reward=step.reward * self.reward_scale), **extra)
@@ -161,14 +162,17 @@ class Learner(nn.Module, ABC):
     def learn(self) -> Scalars:
         """Take one gradient step of everything that learns; return scalars to log."""
 
-    def bonus(self, obs: Tensor, position: Tensor, counted: Tensor | None = None) -> Tensor:
-        """Return the bonus of the steps between successive states (see `NovelD.bonus`)."""
-        return self.novelty.bonus(self.norm(obs), position, counted)
+    def step_bonus(self, rows: Tensor, counted: Tensor) -> Tensor:
+        """Return the bonus of the n steps in replay rows (n, B), 0 where not counted (n, B)."""
+        return self.novelty.of_rows(self.replay.fields, self.norm, rows, counted)
 
     def step_novelty(self) -> Scalars:
-        """Take one gradient step of the novelty model on the latest transitions, if it is on."""
+        """Take one gradient step of the novelty model on the latest transitions, if there is one.
+
+        What is annealed to 0 learns no more.
+        """
         config = self.config.novelty
-        if self.novelty.coef == 0:
+        if not isinstance(self.novelty, NovelD) or self.novelty.coef == 0:
             return {}
         recent = self.replay.draw(config.batch, self.rng, config.recent)
         obs, position = (self.replay.fields[key][recent] for key in ("next_obs", "next_position"))

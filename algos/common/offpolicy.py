@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.api import Spec, Transition
+from bench.api import Spec
 
 from .critics import TwinCritic
 from .diffusion import DiffusionConfig, DiffusionPolicy
 from .learner import Learner, LearnerConfig, Scalars
 from .networks import compute_in, gradient_step
-from .replay import take
 
 Batch = dict[str, Tensor]
 
@@ -87,14 +86,6 @@ class OffPolicy(Learner):
         return scalars | self.step_novelty()
 
     @torch.no_grad()
-    def observe(self, step: Transition, **extra: Tensor) -> None:
-        """Remember a vector step, with further (N, ...) fields, and how novel it leads."""
-        if self.config.novelty.coef:
-            novelty = self.novelty.novelty(self.norm(step.next_obs), step.next_position)
-            extra = {"novelty": novelty, **extra}
-        super().observe(step, **extra)
-
-    @torch.no_grad()
     def sample(self) -> Batch:
         """Draw a batch.
 
@@ -117,25 +108,6 @@ class OffPolicy(Learner):
             "discount": discount, "norm_obs": self.norm(batch["obs"]),
             "norm_bootstrap_obs": self.norm(bootstrap_obs),
         }  # fmt: skip
-
-    def step_bonus(self, rows: Tensor, counted: Tensor) -> Tensor:
-        """Return the bonus of the n steps in replay rows (n, B), 0 where not counted (n, B).
-
-        The novelty of the first step's two states is computed anew, and stored; that of later
-        states is what was stored when their own step was drawn, or added, on average as many
-        updates ago as there are batches in the replay. All n + 1 anew would, for n = 10, take five
-        times as long, and half of SAC's update.
-        """
-        first, stored = rows[0], self.replay.fields
-        obs, position = (
-            torch.stack([take(stored[key], first), take(stored[f"next_{key}"], first)])
-            for key in ("obs", "position")
-        )
-        novelty = self.novelty.novelty(self.norm(obs), position)
-        stored["novelty"][first] = novelty[1]
-        return self.novelty.between(
-            torch.cat([novelty, take(stored["novelty"], rows[1:])]), counted
-        )
 
     @torch.no_grad()
     def critic_target(self, batch: Batch) -> Tensor:

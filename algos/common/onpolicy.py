@@ -19,7 +19,7 @@ from bench.seeding import TRAINING, derive
 from .exploration import ExplorationConfig, RandomExploration
 from .learner import Scalars, require_counts
 from .networks import RunningNorm, gradient_step, mlp, require_activation
-from .novelty import NovelD, NoveltyConfig
+from .novelty import NovelD, NoveltyConfig, make_bonus
 
 Rows = dict[str, Tensor]
 
@@ -86,8 +86,7 @@ class OnPolicy(nn.Module, ABC):
         super().__init__()
         self.spec, self.config, self.device = spec, config, device
         self.norm = RunningNorm(spec.obs_dim, config.normalize)
-        warmup = config.exploration.warmup
-        self.novelty = NovelD(spec.obs_dim, spec.position_dim, config.novelty, warmup)
+        self.novelty = make_bonus(spec, config.novelty, config.exploration.warmup)
         self.exploration = RandomExploration(spec.num_envs, spec.act_dim, config.exploration)
         self.actor = self.make_actor()
         self.value = mlp([spec.obs_dim, *config.hidden, 1], config.activation)
@@ -98,7 +97,10 @@ class OnPolicy(nn.Module, ABC):
         self.to(device)
         learned = [*self.actor.parameters(), *self.value.parameters(), self.log_std]
         self.optimizer = torch.optim.Adam(learned, config.lr, fused=True)
-        self.optimizers: list[torch.optim.Optimizer] = [self.optimizer, self.novelty.optimizer]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            self.optimizer,
+            *self.novelty.optimizers.values(),
+        ]
         self.rows: list[Rows] = []
         self.drawn: Rows | None = None
         self.reward_scale = 1 / (spec.max_return or 1.0)
@@ -138,6 +140,7 @@ class OnPolicy(nn.Module, ABC):
     @torch.no_grad()
     def observe(self, step: Transition) -> None:
         """Add a vector step to the rollout, once the warm-up is over."""
+        noted = self.novelty.note(step, self.norm) if self.config.novelty.coef else {}
         if self.exploration.warming_up:
             self.norm.observe(step.obs)
             self.novelty.observe(step.position)
@@ -155,6 +158,7 @@ class OnPolicy(nn.Module, ABC):
                 "going": (~step.terminated).float(),
                 "same": (~(step.terminated | step.truncated)).float(),
                 "own": ~self.exploration.random,
+                **noted,
                 **drawn,
             })  # fmt: skip
         self.drawn = None
@@ -189,13 +193,13 @@ class OnPolicy(nn.Module, ABC):
             advantage, return and the action's log-density, (B,).
         """
         config = self.config
-        reward = (
-            rollout["reward"]
-            + self.novelty.bonus(
-                self.norm(torch.stack([rollout["obs"], rollout["next_obs"]])),
-                torch.stack([rollout["position"], rollout["next_position"]]),
-            )[0]
-        )
+        reward = rollout["reward"]
+        if self.novelty.coef:
+            steps = {key: field.flatten(0, 1) for key, field in rollout.items()}
+            all_rows = torch.arange(reward.numel(), device=reward.device)[None]
+            counted = torch.ones_like(all_rows, dtype=torch.bool)
+            bonus = self.novelty.of_rows(steps, self.norm, all_rows, counted)
+            reward = reward + bonus.view_as(reward)
         fields = {
             "norm_obs": self.norm(rollout["obs"]),
             "action": rollout["action"],
@@ -223,7 +227,7 @@ class OnPolicy(nn.Module, ABC):
     def step_novelty(self, rollout: Rows) -> Scalars:
         """Take one gradient step of the novelty model per vector step of the rollout."""
         config = self.config.novelty
-        if self.novelty.coef == 0:
+        if not isinstance(self.novelty, NovelD) or self.novelty.coef == 0:
             return {}
         obs, position = (rollout[key].flatten(0, 1) for key in ("next_obs", "next_position"))
         for _ in range(self.config.rollout):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.api import Spec, Transition
 
-Bonus = Callable[[Tensor, Tensor], Tensor]
+StepBonus = Callable[[Tensor, Tensor], Tensor]
 
 
 def take(field: Tensor, rows: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Replay(nn.Module):
             **extra,
         }
         if not self.fields:
-            self.allocate({key: value.shape[1:] for key, value in row.items()})
+            self.allocate(row)
         start = self.added % self.size
         for key, value in row.items():
             self.fields[key][start : start + len(value)] = value
@@ -56,16 +56,16 @@ class Replay(nn.Module):
         if self.successes is not None:
             self.successes.add(step, self.added)
 
-    def allocate(self, shapes: dict[str, torch.Size]) -> None:
-        """Reserve the storage."""
+    def allocate(self, rows: dict[str, Tensor]) -> None:
+        """Reserve the storage for rows as these, every field (B, ...)."""
         self.fields = {
             key: torch.zeros(
                 self.size,
-                *shape,
+                *value.shape[1:],
                 device=self.device,
-                dtype=torch.bool if key in ("terminated", "ended") else torch.float32,
+                dtype=torch.bool if value.dtype == torch.bool else torch.float32,
             )
-            for key, shape in shapes.items()
+            for key, value in rows.items()
         }
 
     def draw(
@@ -113,7 +113,7 @@ class Replay(nn.Module):
         return rows, going & (times <= known)
 
     def n_step(
-        self, index: Tensor, n: int, gamma: float, bonus: Bonus | None = None
+        self, index: Tensor, n: int, gamma: float, bonus: StepBonus | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return n-step rewards (B,), last successors (B, O) and discounts (B,) from rows (B,).
 
@@ -130,11 +130,29 @@ class Replay(nn.Module):
         reward = take(self.fields["reward"], rows)
         if bonus is not None:
             reward = reward + bonus(rows, counted)
-        powers = gamma ** torch.arange(n, device=self.device).float()[:, None]
+        total, last, discount = self.fold(rows, counted, reward, gamma)
+        discount = discount * ~take(self.fields["terminated"], last)
+        return total, take(self.fields["next_obs"], last), discount
+
+    def fold(
+        self, rows: Tensor, counted: Tensor, reward: Tensor, gamma: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the discounted sums of rewards (n, B), the last rows and what is left of 1.
+
+        Args:
+            rows: (n, B), as `ahead` returns them.
+            counted: (n, B) bool, as `ahead` returns them.
+            reward: (n, B) of each step.
+            gamma: discount per step.
+
+        Returns:
+            Sums (B,) over the steps that are counted, rows (B,) of the last of them, and
+            gamma^(their number) (B,), whether or not the last of them terminates.
+        """
+        powers = gamma ** torch.arange(len(rows), device=self.device).float()[:, None]
         taken = counted.sum(0)
         last = rows.gather(0, taken[None] - 1)[0]
-        discount = gamma ** taken.float() * ~take(self.fields["terminated"], last)
-        return (powers * reward * counted).sum(0), take(self.fields["next_obs"], last), discount
+        return (powers * reward * counted).sum(0), last, gamma ** taken.float()
 
     def in_order(self) -> dict[str, Tensor]:
         """Return all fields as (T, N, ...), from the oldest vector step on."""
@@ -156,7 +174,7 @@ class Replay(nn.Module):
         """Take back what `get_extra_state` returned."""
         self.added = state["added"]  # type: ignore[assignment]
         fields: dict[str, Tensor] = state["fields"]  # type: ignore[assignment]
-        self.allocate({key: value.shape[1:] for key, value in fields.items()})
+        self.allocate(fields)
         for key, value in fields.items():
             self.fields[key][: len(value)] = value.to(self.device)
         if self.successes is not None:

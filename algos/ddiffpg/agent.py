@@ -46,8 +46,10 @@ from ..common.ascent import climb
 from ..common.critics import TwinCritic, clip_by_group, inherit
 from ..common.diffusion import DiffusionConfig, DiffusionPolicy
 from ..common.exploration import BehaviourNoise
-from ..common.learner import Learner, LearnerConfig, Scalars
+from ..common.learner import Learner, LearnerConfig, Scalars, require_counts
 from ..common.networks import compute_in, gradient_step
+from ..common.novelty import NovelD
+from ..common.replay import take
 from .episodes import Episodes
 from .modes import Inheritance, Modes, ModesConfig
 
@@ -80,6 +82,7 @@ class Config(LearnerConfig):
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
+    explore_n_step: int = 1  # of the exploration Q-function's returns
     explore_share: float = 0.2  # of training episodes; 0: 1 / (M + 1)
     explore_until: int = 0  # env steps after which no episode explores; 0: never
     command_share: float = 0.8  # of the other episodes: command a mode instead of none
@@ -96,6 +99,9 @@ class Config(LearnerConfig):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
             )
+        require_counts(self, "explore_n_step")
+        if self.mode_novelty and self.novelty.kind != "noveld":
+            raise ValueError(f"mode_novelty={self.mode_novelty}: needs novelty.kind=noveld")
 
 
 @register(
@@ -260,17 +266,13 @@ class DDiffPG(Learner):
         config, gamma = self.config, self.config.gamma
         rows = config.batch // (self.num_modes + 1)
         index = self.replay.draw(rows, self.rng)
-        explore = self.replay.rows(index)
-        bonus = self.bonus(
-            torch.stack([explore["obs"], explore["next_obs"]]),
-            torch.stack([explore["position"], explore["next_position"]]),
-        )[0]
+        bonus, next_obs, discount = self.explored(index)
         groups = {
-            "obs": explore["obs"][None],
-            "action": explore["action"][None],
-            "next_obs": explore["next_obs"][None],
+            "obs": take(self.replay.fields["obs"], index)[None],
+            "action": take(self.replay.fields["action"], index)[None],
+            "next_obs": next_obs[None],
             "reward": config.explore_scale * bonus[None],
-            "discount": torch.full_like(bonus, gamma)[None],
+            "discount": discount[None],
         }
         success = torch.zeros(1, rows, dtype=torch.bool, device=self.device)
         where = {"index": index}
@@ -296,9 +298,22 @@ class DDiffPG(Learner):
         embedding = self.embeddings[: self.num_modes + 1, None].expand(-1, rows, -1)
         return groups | where | {"embedding": embedding, "success": success}
 
+    def explored(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return bonuses (b,), successors (b, O) and discounts (b,) of steps from replay rows (b,).
+
+        Nothing terminates what explores.
+        """
+        rows, counted = self.replay.ahead(index, self.config.explore_n_step)
+        steps = torch.zeros_like(counted, dtype=torch.float32)
+        if self.novelty.coef:
+            steps = self.step_bonus(rows, counted)
+        bonus, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
+        return bonus, take(self.replay.fields["next_obs"], last), discount
+
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""
-        return self.config.mode_novelty * self.bonus(obs, position, counted)
+        assert isinstance(self.novelty, NovelD)  # see `Config`
+        return self.config.mode_novelty * self.novelty.bonus(self.norm(obs), position, counted)
 
     def draw_mode_rows(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw every mode's rows: slots, steps and whether they are its own successes, (M, rows).

@@ -9,7 +9,8 @@ import torch
 
 import bench.algos
 from bench import testing
-from bench.algos.common.novelty import NovelD
+from bench.algos.common.exploration import ExplorationConfig
+from bench.algos.common.novelty import NovelD, NoveltyConfig
 from bench.algos.dsac_d import ReturnCritic
 from bench.api import Spec, Transition
 from bench.configuration import resolve, understand
@@ -208,6 +209,19 @@ def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
     assert targets, "nothing was learned"
     for target in targets:
         assert torch.allclose(target, torch.tensor(value), atol=2e-3), target
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_takes_counts_of_visits_for_its_bonus(name):
+    entry = bench.algos.registry[name]
+    exploration, novelty = ExplorationConfig(warmup=80), NoveltyConfig(kind="counts")
+    given = {"exploration": exploration, "novelty": novelty, "batch": 64}
+    testing.check_algorithm(name, given)
+    algo = entry.factory(testing.SPEC, entry.config(**given), "cpu")
+    testing.feed(algo, 60, seed=2)
+    assert algo.novelty.mean > 0, "no bonus was asked for"
+    with pytest.raises(ValueError, match=r"novelty\.kind=counts"):
+        entry.factory(replace(testing.SPEC, position_dim=0), entry.config(**given), "cpu")
 
 
 def believe(algo, value):

@@ -10,7 +10,7 @@ from bench.algos.common.critics import CriticConfig, TwinCritic, inherit
 from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy, Inward
 from bench.algos.common.exploration import ExplorationConfig, RandomExploration
 from bench.algos.common.networks import RunningNorm
-from bench.algos.common.novelty import NovelD, NoveltyConfig
+from bench.algos.common.novelty import EpisodicCounts, NovelD, NoveltyConfig
 from bench.algos.common.replay import Replay
 from bench.algos.ddiffpg import modes as modes_module
 from bench.algos.ddiffpg.clustering import distances, erase_loops, match, partition, summarize
@@ -351,6 +351,46 @@ def test_what_is_known_is_less_novel_than_what_is_not(observe):
     assert after < 0.3 * before < novelty.novelty(obs, position + 3).mean()
     elsewhere = novelty.novelty(obs + 3, position).mean()
     assert (elsewhere > 2 * after) == (observe == "all"), "the place alone is looked at"
+
+
+def walk(novelty, places, ends=()):
+    """Show one environment's places (x, 0); return what was noted, as stored steps (T, ...)."""
+    no, rows = torch.zeros(1, dtype=torch.bool), []
+    at = torch.tensor([[x, 0.0] for x in places])
+    for t in range(len(places) - 1):
+        step = Transition(
+            at[t : t + 1], torch.zeros(1, 1), torch.zeros(1), at[t + 1 : t + 2], no,
+            torch.tensor([t in ends]), no, at[t : t + 1], at[t + 1 : t + 2],
+        )  # fmt: skip
+        rows.append({"next_position": step.next_position, **novelty.note(step, RunningNorm(2))})
+        novelty.observe(step.position)
+    return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+
+
+def test_a_cell_pays_once_an_episode_and_the_less_the_oftener_it_was_seen():
+    config = NoveltyConfig(kind="counts", coef=0.5, normalize=False, cell=1.0)
+    novelty = EpisodicCounts(1, config)
+    to_and_fro = walk(novelty, [0.1, 0.9, 1.1, 0.9, 1.1, 2.5], ends=[4])
+    assert to_and_fro["first"].tolist() == [False, True, False, False, True]
+    again = walk(novelty, [0.1, 1.1, 1.1])
+    assert again["first"].tolist() == [True, False], "a new episode, whose first cell does not pay"
+    fields = {key: torch.cat([to_and_fro[key], again[key]]) for key in again}
+    rows = torch.tensor([[1, 4, 5], [2, 4, 6]])
+    counted = torch.tensor([[True, True, True], [True, False, True]])
+    bonus = novelty.of_rows(fields, RunningNorm(2), rows, counted)
+    # Steps were in the cell from 1 m on three times by now, and never in that from 2 m on.
+    assert novelty.visits.sum() == 7
+    torch.testing.assert_close(bonus, torch.tensor([[0.25, 0.5, 0.25], [0.0, 0.0, 0.0]]))
+    novelty.config.normalize = True
+    bonus = novelty.of_rows(fields, RunningNorm(2), rows, counted)
+    assert bonus.sum() / counted.sum() == pytest.approx(0.5), "the mean over the steps there are"
+
+
+def test_cells_of_an_arena_share_no_bucket():
+    novelty = EpisodicCounts(1, NoveltyConfig(kind="counts", cell=0.5))
+    line = 0.25 + 0.5 * torch.arange(-40, 40)
+    cells = torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1)
+    assert novelty.bucket(cells).unique().numel() == 80 * 80
 
 
 def test_random_exploration_holds_warms_up_and_shares():
