@@ -83,6 +83,7 @@ class Config(LearnerConfig):
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_n_step: int = 1  # of the exploration Q-function's returns
+    explore_ends: bool = False  # whether a success ends them, so that it avoids known goals
     explore_share: float = 0.2  # of training episodes; 0: 1 / (M + 1)
     explore_until: int = 0  # env steps after which no episode explores; 0: never
     command_share: float = 0.8  # of the other episodes: command a mode instead of none
@@ -301,13 +302,15 @@ class DDiffPG(Learner):
     def explored(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bonuses (b,), successors (b, O) and discounts (b,) of steps from replay rows (b,).
 
-        Nothing terminates what explores.
+        Only with `explore_ends` is a success the end of what explores.
         """
         rows, counted = self.replay.ahead(index, self.config.explore_n_step)
         steps = torch.zeros_like(counted, dtype=torch.float32)
         if self.novelty.coef:
             steps = self.step_bonus(rows, counted)
         bonus, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
+        if self.config.explore_ends:
+            discount = discount * ~take(self.replay.fields["terminated"], last)
         return bonus, take(self.replay.fields["next_obs"], last), discount
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:

@@ -180,6 +180,26 @@ def test_the_papers_path_learns_too():
     assert torch.equal(algo.episodes.target, twin.episodes.target)
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_explores_takes_the_bonus_of_n_steps_and_may_end_with_a_success(ends, monkeypatch):
+    entry = bench.algos.registry["ddiffpg"]
+    config = entry.config(gamma=0.5, explore_n_step=3, explore_ends=ends, normalize=False)
+    algo = entry.factory(testing.SPEC, config, "cpu")
+    testing.feed(algo, 3 * testing.SPEC.horizon, seed=1)  # successes at every tenth step
+    fields, envs = algo.replay.fields, testing.SPEC.num_envs
+    monkeypatch.setattr(algo, "step_bonus", lambda rows, counted: 0.1 * counted)
+    row = torch.arange(7 * envs, 8 * envs)  # from the eighth step on all three are there
+    for rows, sums, last in ((row, 0.1 + 0.05 + 0.025, 2), (row + envs, 0.15, 1)):
+        bonus, after, discount = algo.explored(rows)
+        torch.testing.assert_close(bonus, torch.full((envs,), sums))
+        final = rows + last * envs
+        assert torch.equal(after, fields["next_obs"][final])
+        won = fields["terminated"][final]
+        assert won.any() and not won.all()
+        going = torch.full((envs,), 0.5 ** (last + 1))
+        assert torch.equal(discount, going * ~won if ends else going)
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
     """With a constant bonus b and no reward the value is b / (1 - gamma), whatever n is."""
