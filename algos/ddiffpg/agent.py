@@ -29,6 +29,10 @@ paper's; D-numbers are the defects that are not reproduced.
     included, where the release joins stored episodes and running ones.
 13. A Q-function that starts afresh (a split's second heir) loses its optimiser's momentum and
     keeps its curvature estimate.
+14. The exploration Q-function may learn from n-step returns (`explore_n_step`), and expect beyond
+    a success what a first state promises (`explore_beyond=start`): nothing follows a success, so
+    that what it expects there otherwise is never corrected, and draws it to goals that are known.
+15. `explore_failures=False`: episodes that explored in vain are no mode's failures.
 """
 
 from __future__ import annotations
@@ -83,7 +87,9 @@ class Config(LearnerConfig):
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_n_step: int = 1  # of the exploration Q-function's returns
-    explore_ends: bool = False  # whether a success ends them, so that it avoids known goals
+    explore_beyond: str = "after"  # after | start: what it expects beyond a success, where the
+    # episode ends: what it expects in the last state, of which it learns nothing, or in a first one
+    explore_failures: bool = True  # whether the modes' Q-functions learn from what explored in vain
     explore_share: float = 0.2  # of training episodes; 0: 1 / (M + 1)
     explore_until: int = 0  # env steps after which no episode explores; 0: never
     command_share: float = 0.8  # of the other episodes: command a mode instead of none
@@ -100,6 +106,8 @@ class Config(LearnerConfig):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
             )
+        if self.explore_beyond not in ("after", "start"):
+            raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, start")
         require_counts(self, "explore_n_step")
         if self.mode_novelty and self.novelty.kind != "noveld":
             raise ValueError(f"mode_novelty={self.mode_novelty}: needs novelty.kind=noveld")
@@ -118,6 +126,8 @@ class DDiffPG(Learner):
 
     embeddings: Tensor
     role: Tensor
+    starts: Tensor
+    begins: Tensor
     acting = ("ema_actor", "norm")
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
@@ -131,6 +141,8 @@ class DDiffPG(Learner):
         self.register_buffer("embeddings", torch.randn(groups + 1, config.embedding))
         self.embeddings[-1] = 0  # no command; so index -1 means none
         self.register_buffer("role", torch.zeros(spec.num_envs, dtype=torch.int64))
+        self.register_buffer("starts", torch.zeros(spec.num_envs, spec.obs_dim))  # latest ones
+        self.register_buffer("begins", torch.ones(spec.num_envs, dtype=torch.bool))  # next step
         self.noise = BehaviourNoise(config.noise, spec.num_envs)
         self.to(device)
         copies = config.modes.most if config.target_start == "stored" else 0
@@ -187,11 +199,17 @@ class DDiffPG(Learner):
     def observe(self, step: Transition, **extra: Tensor) -> None:
         """Remember a vector step; file ended episodes; recluster when it is time."""
         warming_up = self.exploration.warming_up
+        self.starts[self.begins] = step.obs[self.begins]
+        self.begins = step.terminated | step.truncated
         stored = {"target": step.action} if self.config.target_start == "stored" else {}
         super().observe(step, **stored, **extra)
         ended = self.episodes.append(step._replace(reward=step.reward * self.reward_scale))
-        for env in ended.tolist():
-            self.modes.add_episode(env, int(self.told[env]))
+        aside = self.set_aside(ended)
+        for env, forget in zip(ended.tolist(), aside.tolist(), strict=True):
+            if forget:
+                self.episodes.store(env, None)
+            else:
+                self.modes.add_episode(env, int(self.told[env]))
         self.vector_steps += 1
         due = self.vector_steps % self.config.modes.every == 0
         if not self.exploration.warming_up and (due or warming_up):
@@ -199,6 +217,11 @@ class DDiffPG(Learner):
         if len(ended):
             self.weights = self.tubes = None
             self.role[ended] = self.draw_roles(len(ended))
+
+    def set_aside(self, ended: Tensor) -> Tensor:
+        """Say which of the environments (E,) whose episodes ended have explored in vain, (E,)."""
+        exploring = (self.role[ended] == 0) & ~self.episodes.success[ended]
+        return exploring & bool(self.num_modes and not self.config.explore_failures)
 
     def observe_labels(self, label: Tensor) -> None:
         """Be told the task's labels (N,) of what ends next; heeded with `modes.labels=task`."""
@@ -302,16 +325,18 @@ class DDiffPG(Learner):
     def explored(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bonuses (b,), successors (b, O) and discounts (b,) of steps from replay rows (b,).
 
-        Only with `explore_ends` is a success the end of what explores.
+        See `explore_beyond` for what lies beyond a success.
         """
         rows, counted = self.replay.ahead(index, self.config.explore_n_step)
         steps = torch.zeros_like(counted, dtype=torch.float32)
         if self.novelty.coef:
             steps = self.step_bonus(rows, counted)
         bonus, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
-        if self.config.explore_ends:
-            discount = discount * ~take(self.replay.fields["terminated"], last)
-        return bonus, take(self.replay.fields["next_obs"], last), discount
+        after = take(self.replay.fields["next_obs"], last)
+        if self.config.explore_beyond == "start":
+            won = take(self.replay.fields["terminated"], last)
+            after = torch.where(won[:, None], self.starts[last % self.spec.num_envs], after)
+        return bonus, after, discount
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""
