@@ -18,9 +18,9 @@ from bench.analysis import tables
 from bench.analysis.claims import COLUMNS, Claim, numbers, read
 from bench.analysis.load import RunRecord, table
 from docs.marks import write
-from docs.write_results import CLASSES, REFERENCE, done
+from docs.write_results import ANTS, CLASSES, REFERENCE, done
 
-FOLDERS = (CLASSES, "quick", "hour")  # of a claim the one is asked that has most seeds of it
+FOLDERS = (CLASSES, ANTS, "quick", "hour")  # of a claim the one is asked that has most seeds of it
 Asked = list[tuple[list[RunRecord], pd.DataFrame]]  # runs of each folder, and their evaluations
 
 

@@ -23,6 +23,8 @@ FAMILIES = ("pointmaze", "manipulation", "antmaze")  # from top to bottom
 SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
 CAMPAIGN = "campaign"
 CLASSES = f"{CAMPAIGN}/classes"  # what every algorithm ran
+ANTS = f"{CAMPAIGN}/ants"
+LABELS = {"hour": "hour, former presets", ANTS: "hour"}  # of folders beside the first
 COMMON = ("pointmaze-v1", "pointmaze-v3")  # of these tasks
 PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
 DRAWN = "pointmaze-v3"  # the paths of every algorithm
@@ -46,7 +48,7 @@ def lines(folder: str) -> list[list[str]]:
     for (task, algo), part in scores.groupby(["task", "algo"]):
         commanded, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
         modes = int(free["num_modes"].iloc[0])
-        name = str(task) if folder == FOLDERS[0] else f"{task} ({folder})"
+        name = f"{task} ({LABELS[folder]})" if folder in LABELS else str(task)
 
         def cell(of: pd.DataFrame, metric: str) -> str:
             return tables.cell(of[metric].dropna().to_numpy(), rng) or "–"
@@ -62,7 +64,7 @@ def lines(folder: str) -> list[list[str]]:
 
 def results() -> pd.DataFrame:
     """Return the table of every task."""
-    rows = [row for folder in FOLDERS for row in lines(folder)]
+    rows = [row for folder in (*FOLDERS, ANTS) for row in lines(folder)]
     rows.sort(
         key=lambda row: FAMILIES.index(
             row[0].split("-v")[0] if "maze" in row[0] else "manipulation"
@@ -242,7 +244,7 @@ def evenness() -> pd.DataFrame:
 
     The commanded episodes, equally many of each command, are what a drawn command samples.
     """
-    folders = (*FOLDERS, CLASSES)
+    folders = (*FOLDERS, ANTS, CLASSES)
     scores = final_scores(table([r for folder in folders for r in done(folder) if r.modes]))
     names = {Path(folder).name: folder.partition("/")[0] for folder in folders}
     found = scores.pivot_table(

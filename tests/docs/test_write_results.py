@@ -1,9 +1,43 @@
-"""The README's tables, from the committed records."""
+"""The README's tables: from the committed records, and from some made here."""
 
+import pytest
+
+from bench.analysis.load import read_runs
 from docs import write_results
+from tests.analysis.test_report import make_run
 
 
 def test_an_algorithm_whose_paper_has_scores_here_is_named_by_its_preset():
     table = write_results.policies().set_index("algorithm")
     assert "ddiffpg" not in table.index and table.loc["ddiffpg (suite)", "bandit"] != "–"
     assert "sac" in table.index and len(table) >= 8
+
+
+@pytest.fixture
+def campaign(tmp_path, monkeypatch):
+    """Runs of two algorithms, three seeds of one; both obey commands, `skewed` draws one mode."""
+    for seed in range(3):
+        make_run(tmp_path, "even", seed)
+    make_run(tmp_path, "skewed", 0, shares=(1.0, 0.0))
+    runs = read_runs(tmp_path)
+    monkeypatch.setattr(write_results, "done", lambda folder: runs if "campaign" in folder else [])
+    monkeypatch.setattr(write_results, "ANTS", "none")
+    monkeypatch.setattr(write_results, "CLASSES", "campaign/exp")
+    return runs
+
+
+def test_what_the_campaign_has_cost_is_what_its_runs_took(campaign):
+    cost = write_results.spent().set_index("algorithm")
+    assert cost["runs"].to_dict() == {"even": "3", "skewed": "1", "all": "4"}
+    assert cost.loc["even", "hours of one core"] == "0.1"  # three times two minutes
+    assert cost["million env steps"].tolist() == ["0.0"] * 3
+    assert [len(r.facts["seconds"]) for r in campaign] == [3] * 4, "evaluation counts, too"
+
+
+def test_a_drawn_command_samples_what_all_commands_together_do(campaign):
+    table = write_results.evenness().set_index("algorithm")
+    assert table["reached on command"].unique().tolist() == ["2.0 of 2"]
+    assert table["effective, drawn command"].unique().tolist() == ["2.00"]
+    assert table.loc["skewed", "effective, no command"] == "1.00"
+    assert float(table.loc["even", "effective, no command"]) > 1.9
+    assert table["seeds"].to_dict() == {"even": "3", "skewed": "1"}
