@@ -69,7 +69,7 @@ class Settings:
     experiment: str = "default"
     results: str = "results"
     seed: int = 0
-    budget: str = MISSING  # smoke | quick | hour | paper: fills in the five settings below
+    budget: str = MISSING  # smoke | quick | hour | evening | paper: the five settings below
     preset: str = MISSING  # suite | paper | none: fills in `algo`
     env_steps: int = MISSING  # actions taken in all environments together
     num_envs: int = MISSING
