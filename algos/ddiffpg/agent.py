@@ -199,7 +199,7 @@ class DDiffPG(Learner):
     def observe(self, step: Transition, **extra: Tensor) -> None:
         """Remember a vector step; file ended episodes; recluster when it is time."""
         warming_up = self.exploration.warming_up
-        self.starts[self.begins] = step.obs[self.begins]
+        self.starts = torch.where(self.begins[:, None], step.obs, self.starts)
         self.begins = step.terminated | step.truncated
         stored = {"target": step.action} if self.config.target_start == "stored" else {}
         super().observe(step, **stored, **extra)
