@@ -20,6 +20,7 @@ from .replay import take
 
 KINDS = ("noveld", "counts")
 BUCKETS = 2**16  # that cells of space are hashed to
+COARSE = 8  # cells are as wide together as one of the past
 FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart (Knuth)
 
 
@@ -27,7 +28,8 @@ FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart 
 class NoveltyConfig:
     """Settings of the novelty bonus; alike for all algorithms of a comparison.
 
-    `cell` is of `kind=counts`; `alpha`, `observe` and all from `frequencies` on of `kind=noveld`.
+    `cell` and `past` are of `kind=counts`; `alpha`, `observe` and all from `frequencies` on are of
+    `kind=noveld`.
     """
 
     kind: str = "noveld"  # noveld | counts (see `NovelD`, `EpisodicCounts`)
@@ -36,6 +38,8 @@ class NoveltyConfig:
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
     cell: float = 0.5  # m; edge of the cells of space whose visits are counted
+    past: int = 0  # steps; counted is a cell together with where, more coarsely, the episode was
+    # so many steps before, so that another way to where one has been is new
     observe: str = "all"  # all | position: what is novel; position needs a task that has one
     frequencies: int = 5  # octaves of the positional encoding
     hidden: tuple[int, ...] = (128,)
@@ -54,6 +58,8 @@ class NoveltyConfig:
             raise ValueError(f"novelty.kind={self.kind!r}: valid are {', '.join(KINDS)}")
         if self.cell <= 0:
             raise ValueError(f"novelty.cell={self.cell}: valid are numbers above 0")
+        if self.past < 0:
+            raise ValueError(f"novelty.past={self.past}: valid are integers from 0")
         if self.anneal < 0:
             raise ValueError(f"novelty.anneal={self.anneal}: valid are integers from 0")
         if self.observe not in ("all", "position"):
@@ -143,7 +149,7 @@ def make_bonus(spec: Spec, config: NoveltyConfig, warmup: int) -> Bonus:
     if config.kind == "counts":
         if not spec.position_dim:
             raise ValueError("novelty.kind=counts: needs a task with a position; valid is noveld")
-        return EpisodicCounts(spec.num_envs, config, warmup)
+        return EpisodicCounts(spec.num_envs, spec.position_dim, config, warmup)
     return NovelD(spec.obs_dim, spec.position_dim, config, warmup)
 
 
@@ -287,53 +293,64 @@ class NovelD(Bonus):
 class EpisodicCounts(Bonus):
     """A bonus for entering, for the first time in an episode, a cell of space that is rarely seen.
 
-    It is N^-1/2, where N env steps were in the cell so far. NovelD as `NovelD` has it pays for
+    It is N^-1/2, where N env steps ended in the cell so far. NovelD as `NovelD` has it pays for
     every step to where novelty is greater, however often: by walking to and fro one earns without
     end, and ants do. Here a cell pays once an episode (NovelD's own gate), so that going far pays.
 
     Args:
         num_envs: N.
+        position_dim: P.
         config: of the bonus.
         warmup: env steps before learning begins, during which nothing is annealed.
     """
 
     visits: Tensor
     entered: Tensor
+    places: Tensor
+    begins: Tensor
 
-    def __init__(self, num_envs: int, config: NoveltyConfig, warmup: int = 0) -> None:
+    def __init__(
+        self, num_envs: int, position_dim: int, config: NoveltyConfig, warmup: int = 0
+    ) -> None:
         super().__init__(config, warmup)
         self.register_buffer("visits", torch.zeros(BUCKETS, dtype=torch.int64))
-        # Cells that the running episodes have been in, (N, BUCKETS).
+        # Cells that the running episodes have been in, (N, BUCKETS), and their latest places.
         self.register_buffer("entered", torch.zeros(num_envs, BUCKETS, dtype=torch.bool))
+        self.register_buffer("places", torch.zeros(max(config.past, 1), num_envs, position_dim))
+        self.register_buffer("begins", torch.ones(num_envs, dtype=torch.bool))  # next step
 
-    def bucket(self, position: Tensor) -> Tensor:
-        """Return the buckets (...) of the cells of positions (..., P)."""
-        cells = (position / self.config.cell).floor().long()
+    def bucket(self, position: Tensor, past: Tensor) -> Tensor:
+        """Return the buckets (...) of the cells of positions (..., P) and past ones (..., P)."""
+        cells = (position / self.config.cell).floor()
+        if self.config.past:
+            cells = torch.cat([cells, (past / (COARSE * self.config.cell)).floor()], dim=-1)
         factors = [pow(FACTOR, k + 1, BUCKETS) for k in range(cells.shape[-1])]
-        return (cells * torch.tensor(factors, device=cells.device)).sum(-1) % BUCKETS
-
-    def observe(self, position: Tensor) -> None:
-        """Count visits of positions (N, P)."""
-        super().observe(position)
-        where = self.bucket(position)
-        self.visits.index_add_(0, where, torch.ones_like(where))
+        return (cells.long() * torch.tensor(factors, device=cells.device)).sum(-1) % BUCKETS
 
     @torch.no_grad()
     def note(self, step: Transition, norm: RunningNorm) -> dict[str, Tensor]:
-        """Return whether the episodes entered their cells for the first time."""
-        envs = torch.arange(len(step.position), device=step.position.device)
-        self.entered[envs, self.bucket(step.position)] = True  # where an episode begins
-        cell = self.bucket(step.next_position)
+        """Return the cells that were entered, and whether for the first time; count the visits."""
+        begins = self.begins[:, None]
+        self.places = torch.where(begins, step.position, self.places)
+        past = self.places[0]
+        if self.config.past:
+            self.places = torch.cat([self.places[1:], step.position[None]])
+        envs = torch.arange(len(past), device=past.device)
+        start = self.bucket(step.position, past)
+        self.entered[envs, start] |= self.begins
+        cell = self.bucket(step.next_position, past)
         first = ~self.entered[envs, cell]
         self.entered[envs, cell] = True
-        self.entered[step.terminated | step.truncated] = False
-        return {"first": first}
+        self.begins = step.terminated | step.truncated
+        self.entered[self.begins] = False
+        self.visits.index_add_(0, cell, torch.ones_like(cell))
+        return {"cell": cell, "first": first}
 
     @torch.no_grad()
     def of_rows(
         self, fields: dict[str, Tensor], norm: RunningNorm, rows: Tensor, counted: Tensor
     ) -> Tensor:
         """Return the bonus of stored steps (see `Bonus.of_rows`), by today's counts."""
-        cell = self.bucket(take(fields["next_position"], rows))
-        rare = (self.visits[cell] + 1).float().rsqrt()
+        visits = self.visits[take(fields["cell"], rows)]
+        rare = visits.clamp(min=1).float().rsqrt()  # none, in rows that are yet to be filled
         return self.weighed(rare * take(fields["first"], rows), counted)

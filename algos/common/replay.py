@@ -63,7 +63,7 @@ class Replay(nn.Module):
                 self.size,
                 *value.shape[1:],
                 device=self.device,
-                dtype=torch.bool if value.dtype == torch.bool else torch.float32,
+                dtype=torch.float32 if value.is_floating_point() else value.dtype,
             )
             for key, value in rows.items()
         }

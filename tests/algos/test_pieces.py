@@ -354,7 +354,7 @@ def test_what_is_known_is_less_novel_than_what_is_not(observe):
 
 
 def walk(novelty, places, ends=()):
-    """Show one environment's places (x, 0); return what was noted, as stored steps (T, ...)."""
+    """Show one environment's places (x, 0); return what was noted of its steps (T, ...)."""
     no, rows = torch.zeros(1, dtype=torch.bool), []
     at = torch.tensor([[x, 0.0] for x in places])
     for t in range(len(places) - 1):
@@ -362,14 +362,13 @@ def walk(novelty, places, ends=()):
             at[t : t + 1], torch.zeros(1, 1), torch.zeros(1), at[t + 1 : t + 2], no,
             torch.tensor([t in ends]), no, at[t : t + 1], at[t + 1 : t + 2],
         )  # fmt: skip
-        rows.append({"next_position": step.next_position, **novelty.note(step, RunningNorm(2))})
-        novelty.observe(step.position)
+        rows.append(novelty.note(step, RunningNorm(2)))
     return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
 
 
 def test_a_cell_pays_once_an_episode_and_the_less_the_oftener_it_was_seen():
     config = NoveltyConfig(kind="counts", coef=0.5, normalize=False, cell=1.0)
-    novelty = EpisodicCounts(1, config)
+    novelty = EpisodicCounts(1, 2, config)
     to_and_fro = walk(novelty, [0.1, 0.9, 1.1, 0.9, 1.1, 2.5], ends=[4])
     assert to_and_fro["first"].tolist() == [False, True, False, False, True]
     again = walk(novelty, [0.1, 1.1, 1.1])
@@ -378,19 +377,27 @@ def test_a_cell_pays_once_an_episode_and_the_less_the_oftener_it_was_seen():
     rows = torch.tensor([[1, 4, 5], [2, 4, 6]])
     counted = torch.tensor([[True, True, True], [True, False, True]])
     bonus = novelty.of_rows(fields, RunningNorm(2), rows, counted)
-    # Steps were in the cell from 1 m on three times by now, and never in that from 2 m on.
-    assert novelty.visits.sum() == 7
+    # Four steps ended in the cell from 1 m on, one in that from 2 m on.
     torch.testing.assert_close(bonus, torch.tensor([[0.25, 0.5, 0.25], [0.0, 0.0, 0.0]]))
     novelty.config.normalize = True
     bonus = novelty.of_rows(fields, RunningNorm(2), rows, counted)
     assert bonus.sum() / counted.sum() == pytest.approx(0.5), "the mean over the steps there are"
 
 
+@pytest.mark.parametrize("past", [0, 2])
+def test_another_way_to_where_one_has_been_is_new(past):
+    novelty = EpisodicCounts(1, 2, NoveltyConfig(kind="counts", cell=1.0, past=past))
+    walk(novelty, [90.0, 90.0, 90.0], ends=[1])  # what an episode does not remember
+    # Back where it was at first, but two steps ago it was beyond 8 m.
+    first = walk(novelty, [6.5, 7.5, 8.5, 8.6, 8.7, 7.6])["first"]
+    assert first.tolist() == [True, True, False, False, past == 2]
+
+
 def test_cells_of_an_arena_share_no_bucket():
-    novelty = EpisodicCounts(1, NoveltyConfig(kind="counts", cell=0.5))
+    novelty = EpisodicCounts(1, 2, NoveltyConfig(kind="counts", cell=0.5))
     line = 0.25 + 0.5 * torch.arange(-40, 40)
     cells = torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1)
-    assert novelty.bucket(cells).unique().numel() == 80 * 80
+    assert novelty.bucket(cells, cells).unique().numel() == 80 * 80
 
 
 def test_random_exploration_holds_warms_up_and_shares():
