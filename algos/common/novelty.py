@@ -20,7 +20,6 @@ from .replay import take
 
 KINDS = ("noveld", "counts")
 BUCKETS = 2**16  # that cells of space are hashed to
-COARSE = 8  # cells are as wide together as one of the past
 FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart (Knuth)
 
 
@@ -28,8 +27,7 @@ FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart 
 class NoveltyConfig:
     """Settings of the novelty bonus; alike for all algorithms of a comparison.
 
-    `cell` and `past` are of `kind=counts`; `alpha`, `observe` and all from `frequencies` on are of
-    `kind=noveld`.
+    `cell` is of `kind=counts`; `alpha`, `observe` and all from `frequencies` on of `kind=noveld`.
     """
 
     kind: str = "noveld"  # noveld | counts (see `NovelD`, `EpisodicCounts`)
@@ -38,8 +36,6 @@ class NoveltyConfig:
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
     cell: float = 0.5  # m; edge of the cells of space whose visits are counted
-    past: int = 0  # steps; counted is a cell together with where, more coarsely, the episode was
-    # so many steps before, so that another way to where one has been is new
     observe: str = "all"  # all | position: what is novel; position needs a task that has one
     frequencies: int = 5  # octaves of the positional encoding
     hidden: tuple[int, ...] = (128,)
@@ -58,8 +54,6 @@ class NoveltyConfig:
             raise ValueError(f"novelty.kind={self.kind!r}: valid are {', '.join(KINDS)}")
         if self.cell <= 0:
             raise ValueError(f"novelty.cell={self.cell}: valid are numbers above 0")
-        if self.past < 0:
-            raise ValueError(f"novelty.past={self.past}: valid are integers from 0")
         if self.anneal < 0:
             raise ValueError(f"novelty.anneal={self.anneal}: valid are integers from 0")
         if self.observe not in ("all", "position"):
@@ -149,7 +143,7 @@ def make_bonus(spec: Spec, config: NoveltyConfig, warmup: int) -> Bonus:
     if config.kind == "counts":
         if not spec.position_dim:
             raise ValueError("novelty.kind=counts: needs a task with a position; valid is noveld")
-        return EpisodicCounts(spec.num_envs, spec.position_dim, config, warmup)
+        return EpisodicCounts(spec.num_envs, config, warmup)
     return NovelD(spec.obs_dim, spec.position_dim, config, warmup)
 
 
@@ -299,50 +293,34 @@ class EpisodicCounts(Bonus):
 
     Args:
         num_envs: N.
-        position_dim: P.
         config: of the bonus.
         warmup: env steps before learning begins, during which nothing is annealed.
     """
 
     visits: Tensor
     entered: Tensor
-    places: Tensor
-    begins: Tensor
 
-    def __init__(
-        self, num_envs: int, position_dim: int, config: NoveltyConfig, warmup: int = 0
-    ) -> None:
+    def __init__(self, num_envs: int, config: NoveltyConfig, warmup: int = 0) -> None:
         super().__init__(config, warmup)
         self.register_buffer("visits", torch.zeros(BUCKETS, dtype=torch.int64))
-        # Cells that the running episodes have been in, (N, BUCKETS), and their latest places.
+        # Cells that the running episodes have been in, (N, BUCKETS).
         self.register_buffer("entered", torch.zeros(num_envs, BUCKETS, dtype=torch.bool))
-        self.register_buffer("places", torch.zeros(max(config.past, 1), num_envs, position_dim))
-        self.register_buffer("begins", torch.ones(num_envs, dtype=torch.bool))  # next step
 
-    def bucket(self, position: Tensor, past: Tensor) -> Tensor:
-        """Return the buckets (...) of the cells of positions (..., P) and past ones (..., P)."""
-        cells = (position / self.config.cell).floor()
-        if self.config.past:
-            cells = torch.cat([cells, (past / (COARSE * self.config.cell)).floor()], dim=-1)
+    def bucket(self, position: Tensor) -> Tensor:
+        """Return the buckets (...) of the cells of positions (..., P)."""
+        cells = (position / self.config.cell).floor().long()
         factors = [pow(FACTOR, k + 1, BUCKETS) for k in range(cells.shape[-1])]
-        return (cells.long() * torch.tensor(factors, device=cells.device)).sum(-1) % BUCKETS
+        return (cells * torch.tensor(factors, device=cells.device)).sum(-1) % BUCKETS
 
     @torch.no_grad()
     def note(self, step: Transition, norm: RunningNorm) -> dict[str, Tensor]:
         """Return the cells that were entered, and whether for the first time; count the visits."""
-        begins = self.begins[:, None]
-        self.places = torch.where(begins, step.position, self.places)
-        past = self.places[0]
-        if self.config.past:
-            self.places = torch.cat([self.places[1:], step.position[None]])
-        envs = torch.arange(len(past), device=past.device)
-        start = self.bucket(step.position, past)
-        self.entered[envs, start] |= self.begins
-        cell = self.bucket(step.next_position, past)
+        envs = torch.arange(len(step.position), device=step.position.device)
+        self.entered[envs, self.bucket(step.position)] = True  # where an episode begins
+        cell = self.bucket(step.next_position)
         first = ~self.entered[envs, cell]
         self.entered[envs, cell] = True
-        self.begins = step.terminated | step.truncated
-        self.entered[self.begins] = False
+        self.entered[step.terminated | step.truncated] = False
         self.visits.index_add_(0, cell, torch.ones_like(cell))
         return {"cell": cell, "first": first}
 

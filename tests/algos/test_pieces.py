@@ -368,7 +368,7 @@ def walk(novelty, places, ends=()):
 
 def test_a_cell_pays_once_an_episode_and_the_less_the_oftener_it_was_seen():
     config = NoveltyConfig(kind="counts", coef=0.5, normalize=False, cell=1.0)
-    novelty = EpisodicCounts(1, 2, config)
+    novelty = EpisodicCounts(1, config)
     to_and_fro = walk(novelty, [0.1, 0.9, 1.1, 0.9, 1.1, 2.5], ends=[4])
     assert to_and_fro["first"].tolist() == [False, True, False, False, True]
     again = walk(novelty, [0.1, 1.1, 1.1])
@@ -384,20 +384,11 @@ def test_a_cell_pays_once_an_episode_and_the_less_the_oftener_it_was_seen():
     assert bonus.sum() / counted.sum() == pytest.approx(0.5), "the mean over the steps there are"
 
 
-@pytest.mark.parametrize("past", [0, 2])
-def test_another_way_to_where_one_has_been_is_new(past):
-    novelty = EpisodicCounts(1, 2, NoveltyConfig(kind="counts", cell=1.0, past=past))
-    walk(novelty, [90.0, 90.0, 90.0], ends=[1])  # what an episode does not remember
-    # Back where it was at first, but two steps ago it was beyond 8 m.
-    first = walk(novelty, [6.5, 7.5, 8.5, 8.6, 8.7, 7.6])["first"]
-    assert first.tolist() == [True, True, False, False, past == 2]
-
-
 def test_cells_of_an_arena_share_no_bucket():
-    novelty = EpisodicCounts(1, 2, NoveltyConfig(kind="counts", cell=0.5))
+    novelty = EpisodicCounts(1, NoveltyConfig(kind="counts", cell=0.5))
     line = 0.25 + 0.5 * torch.arange(-40, 40)
     cells = torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1)
-    assert novelty.bucket(cells, cells).unique().numel() == 80 * 80
+    assert novelty.bucket(cells).unique().numel() == 80 * 80
 
 
 def test_random_exploration_holds_warms_up_and_shares():
