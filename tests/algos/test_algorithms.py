@@ -202,6 +202,30 @@ def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success(bey
         assert torch.equal(discount, torch.full((envs,), 0.5 ** (last + 1)))
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_explored_in_vain_is_no_failure_of_a_mode_by_choice(kept):
+    entry = bench.algos.registry["ddiffpg"]
+    config = entry.config(explore_failures=kept, exploration=ExplorationConfig(warmup=10_000))
+    algo = entry.factory(testing.SPEC, config, "cpu")  # it learns nothing, and keeps its modes
+    testing.feed(algo, testing.SPEC.horizon, seed=1)
+    before = len(algo.modes.failures) + len(algo.modes.slots)
+    assert before == testing.SPEC.num_envs, "all are kept while no mode is known"
+    successes = len(algo.modes.slots)
+    algo.num_modes = 1
+    algo.role[:] = torch.tensor([0, 1, 0, -1, 0, 1, 0, -1])
+    exploring = algo.role == 0
+    vain = []
+    original = algo.set_aside
+    algo.set_aside = lambda ended: vain.append(~algo.episodes.success[ended]) or original(ended)
+    testing.feed(algo, testing.SPEC.horizon, seed=2)
+    (lost,) = (found for found in vain if len(found))
+    assert (lost & exploring).any() and (lost & ~exploring).any()
+    stored = len(algo.modes.failures) + len(algo.modes.slots) - before
+    assert stored == testing.SPEC.num_envs - (0 if kept else int((lost & exploring).sum()))
+    assert len(algo.modes.slots) - successes == int((~lost).sum()), "successes always count"
+    assert not algo.episodes.length[: testing.SPEC.num_envs].any(), "every episode begins anew"
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
     """With a constant bonus b and no reward the value is b / (1 - gamma), whatever n is."""
