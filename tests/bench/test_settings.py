@@ -139,3 +139,15 @@ def test_what_hydra_may_share_between_runs_is_changed_by_none():
     first.task.horizon = 1
     assert second.algo.critic.hidden != (1,) and second.task.horizon != 1
     assert settings("algo=sac", "task=pointmaze-v1")[0] == second
+
+
+def test_every_algorithm_has_the_same_bonus_rows_and_updates_on_an_ant():
+    bonuses, rows, updates = set(), set(), set()
+    for one in settings("algo=all", "task=antmaze-v1", "budget=hour"):
+        if hasattr(one.algo, "novelty"):  # what learns
+            novelty = one.algo.novelty
+            bonuses.add((novelty.kind, novelty.cell, novelty.coef, novelty.normalize))
+            rows.add(one.algo.batch)
+            updates.add(getattr(one.algo, "updates", None))
+    assert bonuses == {("counts", 0.5, 0.001, True)} and rows == {768}
+    assert updates == {2, None}, "None: learns from rollouts"
