@@ -142,9 +142,10 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
     """Return what a budget and a preset say of an algorithm on a task.
 
     The later wins: budget, its entry for the family, its entry for the task; then, from the
-    preset's folder `all` and from that of the algorithm, `_base`, family and task, each first as
-    the suite has it, then as the algorithm's plugin and then as the task's does. What `all` says
-    applies only where the algorithm has such a setting.
+    preset's folders `all`, `off-policy` or `on-policy` (what the algorithm is registered as) and
+    that of the algorithm, `_base`, family and task, each first as the suite has it, then as the
+    algorithm's plugin and then as the task's does. What is said of several algorithms applies only
+    where one has such a setting.
 
     Raises:
         UsageError: if a preset file of the algorithm names a setting that it does not have.
@@ -157,14 +158,14 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
         merged = OmegaConf.merge(merged, part)
     from_budget = merged.pop("algo")  # after the presets: a budget may shorten the warm-up
     values: Any = OmegaConf.create({})
-    for folder in ("all", algo.name):
+    for folder in filter(None, ("all", algo.info.get("data"), algo.name)):
         for name, home in product(
             dict.fromkeys(("_base", family, task.name)), preset_folders([algo, task])
         ):
             path = home / preset / folder / f"{name}.yaml"
             part = read(path)
             known = restrict(part, algo.config)
-            if folder != "all" and known != part:
+            if folder == algo.name and known != part:
                 raise UsageError(f"{path}: {algo.name} has not all of its keys")
             values = OmegaConf.merge(values, known)
     values = OmegaConf.merge(values, restrict(OmegaConf.to_container(from_budget), algo.config))

@@ -56,6 +56,7 @@ from ..common.novelty import NovelD
 from ..common.replay import take
 from .episodes import Episodes
 from .modes import Inheritance, Modes, ModesConfig
+from .rows import ModeRows
 
 
 @dataclass
@@ -148,6 +149,7 @@ class DDiffPG(Learner):
         copies = config.modes.most if config.target_start == "stored" else 0
         self.episodes = Episodes(spec, config.modes.capacity, device, copies)
         self.modes = Modes(self.episodes, config.modes, self.rng)
+        self.mode_rows = ModeRows(self.modes, config.success_share, config.rival_share)
         decay = config.weight_decay
         self.actor_opt = torch.optim.AdamW(
             self.actor.parameters(), config.actor_lr, weight_decay=decay, fused=True
@@ -159,8 +161,6 @@ class DDiffPG(Learner):
         self.num_modes = 0
         self.vector_steps = 0
         self.told = torch.full((spec.num_envs,), -1)  # the task's labels, if a harness shows them
-        self.weights: Tensor | None = None  # of the modes' slots, see `Modes`
-        self.tubes: Tensor | None = None  # surroundings of the modes' paths, see `Modes`
 
     def choose(self, obs: Tensor, explore: bool, mode: Tensor | None) -> Tensor:
         """Sample the averaged actor: commanded, uncommanded or as each environment's role says."""
@@ -215,7 +215,7 @@ class DDiffPG(Learner):
         if not self.exploration.warming_up and (due or warming_up):
             self.adopt(self.modes.recluster())
         if len(ended):
-            self.weights = self.tubes = None
+            self.mode_rows.changed()
             self.role[ended] = self.draw_roles(len(ended))
 
     def set_aside(self, ended: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ class DDiffPG(Learner):
         self.role = role
         self.num_modes = len(inheritance.parents)
         self.episodes.inherit_targets(inheritance.parents)
-        self.weights = self.tubes = None
+        self.mode_rows.changed()
 
     def learn(self) -> Scalars:
         """Take one step of every Q-function, the actor and the novelty model."""
@@ -287,7 +287,7 @@ class DDiffPG(Learner):
         from the mode's own successes); index says where the exploring rows are from in the
         replay, slot and step where the others are from in the episodes.
         """
-        config, gamma = self.config, self.config.gamma
+        config = self.config
         rows = config.batch // (self.num_modes + 1)
         index = self.replay.draw(rows, self.rng)
         bonus, next_obs, discount = self.explored(index)
@@ -301,12 +301,10 @@ class DDiffPG(Learner):
         success = torch.zeros(1, rows, dtype=torch.bool, device=self.device)
         where = {"index": index}
         if self.num_modes:
-            slot, step, own = self.draw_mode_rows(rows)
-            bounded = config.modes.discover and config.modes.tube > 0
-            outside = self.outside_tube(slot, step) if bounded else None
+            slot, step, own = self.mode_rows.draw(rows, self.rng)
             paid = self.mode_bonus if config.mode_novelty and self.novelty.coef else None
-            reward, next_obs, discount = self.episodes.n_step(
-                slot, step, config.n_step, gamma, outside, paid
+            reward, next_obs, discount = self.mode_rows.returns(
+                slot, step, config.n_step, config.gamma, paid
             )
             obs = self.episodes.at(self.episodes.obs, slot, step)
             modes = {
@@ -343,28 +341,6 @@ class DDiffPG(Learner):
         assert isinstance(self.novelty, NovelD)  # see `Config`
         return self.config.mode_novelty * self.novelty.bonus(self.norm(obs), position, counted)
 
-    def draw_mode_rows(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw every mode's rows: slots, steps and whether they are its own successes, (M, rows).
-
-        Own successes come first, then failures and other modes' successes.
-        """
-        if self.weights is None:
-            self.weights = self.modes.weights()
-        if self.config.success_share == 0:  # uniform over the mode's episodes, failed or not
-            weights = self.weights[0] + self.weights[1]
-            slot, step = self.episodes.draw(weights, rows, self.rng)
-            return slot, step, self.episodes.success[slot]
-        own = max(round(self.config.success_share * rows), 1)
-        rivals = self.rivals(rows)
-        counts = (own, rows - own - rivals, rivals)
-        drawn = [
-            self.episodes.draw(w, n, self.rng)
-            for w, n in zip(self.weights, counts, strict=True) if n
-        ]  # fmt: skip
-        slot, step = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
-        first = torch.arange(rows, device=self.device) < own
-        return slot, step, first.expand_as(slot)
-
     def without_rivals(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the batch without its last rows, which are other modes' successes.
 
@@ -372,22 +348,8 @@ class DDiffPG(Learner):
         near the start, its own samples confirmed wherever that Q-function is still flat.
         """
         rows = batch["action"].shape[1]
-        kept = rows - self.rivals(rows)
+        kept = rows - self.mode_rows.rivals(rows)
         return {k: v[:kept] if k == "index" else v[:, :kept] for k, v in batch.items()}
-
-    def rivals(self, rows: int) -> int:
-        """Return how many of a mode's rows are other modes' successes."""
-        return round(self.config.rival_share * rows) if self.config.success_share else 0
-
-    def outside_tube(self, slot: Tensor, step: Tensor) -> Tensor:
-        """Say which of the next n steps begin or end outside a mode's tube, (M, b, n)."""
-        if self.tubes is None:
-            self.tubes = self.modes.tubes()
-        times = self.episodes.ahead(slot, step, self.config.n_step)
-        path = self.episodes.at(self.episodes.position, slot[..., None], times)
-        outside = farther(path.flatten(1, 2), self.tubes, self.config.modes.tube)
-        outside = outside.view_as(times)  # (M, b, n + 1)
-        return outside[..., :-1] | outside[..., 1:]
 
     def learn_critics(self, batch: dict[str, Tensor]) -> Tensor:
         """Step all Q-functions towards their target networks'; return their losses (G,)."""
@@ -478,17 +440,4 @@ class DDiffPG(Learner):
         super().set_extra_state(state)
         self.modes.load_state_dict(state["modes"])
         self.num_modes, self.vector_steps = state["num_modes"], state["vector_steps"]
-        self.weights = self.tubes = None
-
-
-def farther(points: Tensor, places: Tensor, limit: float) -> Tensor:
-    """Say of points (M, n, P) whether all places (M, m, P) are farther than limit: (M, n).
-
-    The squares |p|^2 - 2 p q + |q|^2 come from one product, in 0.7 of the time of distances.
-    """
-    centre = places.mean(1, keepdim=True)  # the squares are small where the numbers are
-    points, places = points - centre, places - centre
-    ones = torch.ones_like(points[..., :1])
-    square = places.square().sum(-1, keepdim=True)
-    rest = torch.bmm(torch.cat([points, ones], -1), torch.cat([-2 * places, square], -1).mT)
-    return rest.amin(-1) + points.square().sum(-1) > limit**2
+        self.mode_rows.changed()

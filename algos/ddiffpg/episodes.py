@@ -11,7 +11,7 @@ from bench.api import Spec, Transition
 
 from ..common.replay import take
 
-Bonus = Callable[[Tensor, Tensor, Tensor], Tensor]
+ExtraReward = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Episodes(nn.Module):
@@ -127,7 +127,7 @@ class Episodes(nn.Module):
         n: int,
         gamma: float,
         stop: Tensor | None = None,
-        bonus: Bonus | None = None,
+        bonus: ExtraReward | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return n-step rewards (...), successor observations (..., O) and discounts (...).
 

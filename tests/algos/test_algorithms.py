@@ -93,7 +93,7 @@ def test_a_mode_that_has_lost_its_successes_still_learns():
     live(algo, 60)
     algo.modes.labels = torch.zeros(len(algo.modes.slots), dtype=torch.int64).numpy()
     algo.modes.count = algo.num_modes = 2  # none is left of the second
-    algo.weights = algo.tubes = None
+    algo.mode_rows.changed()
     assert algo.modes.shares().tolist() == [2, 0]
     assert torch.equal(*algo.modes.tubes())
     assert all(torch.as_tensor(value).isfinite() for value in algo.learn().values())
@@ -104,7 +104,7 @@ def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
     live(algo, 60)
     algo.modes.labels = torch.arange(len(algo.modes.slots)).numpy() % 2  # two modes by decree
     algo.modes.count = algo.num_modes = 2
-    algo.weights = algo.tubes = None
+    algo.mode_rows.changed()
     batch = algo.sample()
     labels = torch.full((algo.episodes.slots,), -1)
     labels[algo.modes.slots] = torch.from_numpy(algo.modes.labels)

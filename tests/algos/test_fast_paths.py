@@ -16,7 +16,7 @@ from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy
 from bench.algos.common.networks import ACTIVATIONS, compute_in, gradient_step
 from bench.algos.common.novelty import NovelD, NoveltyConfig
 from bench.algos.common.replay import take
-from bench.algos.ddiffpg.agent import farther
+from bench.algos.ddiffpg.rows import farther
 
 bench.algos.discover()
 CRITICS = [{"activation": name, "kind": kind} for name in ACTIVATIONS for kind in ("c51", "scalar")]

@@ -94,6 +94,23 @@ def test_a_plugin_brings_presets_of_its_own(monkeypatch, tmp_path):
         settings("algo=sac", "task=pointmaze-v1", "preset=fast")
 
 
+def test_what_many_algorithms_share_is_said_once_and_each_has_the_last_word(monkeypatch, tmp_path):
+    sac = bench.algos.registry["sac"]
+    entries = {"mine": dataclasses.replace(sac, name="mine", presets=tmp_path)}
+    monkeypatch.setattr(bench.algos.registry, "entries", bench.algos.registry.entries | entries)
+    for name, said in (
+        ("all", "{batch: 1, updates: 1, tau: 0.1}"),
+        ("off-policy", "{batch: 2, updates: 2, rollout: 3}"),  # sac has no rollout
+        ("on-policy", "{batch: 3}"),
+        ("mine", "{batch: 4}"),
+    ):
+        folder = tmp_path / "suite" / name
+        folder.mkdir(parents=True)
+        (folder / "_base.yaml").write_text(said)
+    (run,) = settings("algo=mine", "task=reach")
+    assert (run.algo.batch, run.algo.updates, run.algo.tau) == (4, 2, 0.1)
+
+
 def imports(folder):
     for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
