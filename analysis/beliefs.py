@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram, set_link_color_palette
 
 from bench.analysis.catalogue import figure
-from bench.analysis.load import RunRecord, arrays
 from bench.analysis.mazes import draw_maze
+from bench.analysis.runs import RunRecord, arrays
 from bench.analysis.style import INK, new_figure
 
 LINKS = ["C1", "C2", "C3", "C4", "C5", "C6", "C8", "C9"]  # clusters in turn, none of them grey,

@@ -19,8 +19,9 @@ import yaml
 
 import bench
 from bench.analysis import stats, tables
-from bench.analysis.load import RunRecord, final_scores, finished
+from bench.analysis.load import final_scores, finished
 from bench.analysis.outputs import UNREADABLE
+from bench.analysis.runs import RunRecord
 
 CLAIMS = Path(bench.__file__).parent / "conf" / "claims.yaml"
 REPLANNED = "replanned"  # the one metric that is no evaluation's

@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 
 from bench.analysis import stats
 from bench.analysis.catalogue import figure
-from bench.analysis.load import RunRecord, algorithms, final_scores, finished, floors
+from bench.analysis.load import algorithms, final_scores, finished, floors
 from bench.analysis.metrics import METRICS
+from bench.analysis.runs import RunRecord
 from bench.analysis.style import INK, algo_colors, algo_markers, new_figure
 
 AGGREGATES = {

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.analysis.catalogue import figure
 from bench.analysis.comparison import Scope
-from bench.analysis.load import RunRecord
+from bench.analysis.runs import RunRecord
 from bench.analysis.style import algo_colors, new_figure
 
 

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 
 from bench.analysis.catalogue import figure
-from bench.analysis.load import RunRecord, arrays, median_run
+from bench.analysis.load import median_run
+from bench.analysis.runs import RunRecord, arrays
 from bench.analysis.style import FAILURE, INK, WALL, mode_color, new_figure
 
 WIDEST = 6  # panels side by side

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.analysis import tables
-from bench.analysis.load import RunRecord
+from bench.analysis.runs import RunRecord
 
 DPI = 144
 COLORS = 128  # of a picture on the page: what antialiasing needs of a few palettes

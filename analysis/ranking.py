@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from bench.analysis.catalogue import figure
 from bench.analysis.comparison import Scope, points
-from bench.analysis.load import RunRecord
+from bench.analysis.runs import RunRecord
 from bench.analysis.style import INK, OTHER, algo_colors, new_figure
 
 MOST = 5  # panels beside each other

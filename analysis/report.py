@@ -23,18 +23,11 @@ from rich.table import Table
 
 from bench import divergence
 from bench.analysis import catalogue, claims, comparison, stats, survival, tables
-from bench.analysis.load import (
-    LAST,
-    RunRecord,
-    final_scores,
-    finished,
-    floors,
-    read_runs,
-    refusals,
-)
+from bench.analysis.load import LAST, final_scores, finished, floors, refusals
 from bench.analysis.load import table as evaluations
 from bench.analysis.metrics import METRICS
 from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, packed, sheet
+from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import algo_colors, algo_markers, palette
 from bench.analysis.variants import names_apart, tell_apart
 from bench.known import Known

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.analysis.catalogue import figure
-from bench.analysis.load import RunRecord, per_algo
+from bench.analysis.load import per_algo
+from bench.analysis.runs import RunRecord
 from bench.analysis.style import mode_color, new_figure
 
 ROW = 0.24  # inches per bar

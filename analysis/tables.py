@@ -10,8 +10,9 @@ import pandas as pd
 
 from bench.analysis import stats
 from bench.analysis.comparison import SHARE
-from bench.analysis.load import RunRecord, algorithms, final_scores, finished
+from bench.analysis.load import algorithms, final_scores, finished
 from bench.analysis.metrics import METRICS
+from bench.analysis.runs import RunRecord
 
 SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
     "algo.novelty.coef": "novelty bonus",

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from bench.analysis import stats
 from bench.analysis.catalogue import figure
 from bench.analysis.comparison import SHARE, matrices
-from bench.analysis.load import RunRecord, by_two
+from bench.analysis.load import by_two
 from bench.analysis.metrics import METRICS
+from bench.analysis.runs import RunRecord
 from bench.analysis.style import INK, PROTOCOLS, algo_colors, new_figure
 
 TRAINED = "train_success"  # in a line of progress

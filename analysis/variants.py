@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.analysis.load import RunRecord
+from bench.analysis.runs import RunRecord
 
 NAMED, LONGEST = 3, 60  # differing settings, and letters of them, that a name has room for
 Key = tuple[str, ...]

@@ -48,7 +48,8 @@ def run(
         RunFailed: if a run failed. The others have been made.
         KeyboardInterrupt: after Ctrl-C; the same call continues.
     """
-    from bench.analysis.load import read_run, table
+    from bench.analysis.load import table
+    from bench.analysis.runs import read_run
 
     words = [f"{key}={','.join(map(str, several(value)))}"
              for key, value in (("algo", algo), ("task", task), ("seed", seed))]  # fmt: skip

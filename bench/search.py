@@ -117,7 +117,8 @@ def objective(settings: Any) -> float | None:
         settings: of the run; its `objective` is a metric, after a protocol and a dot where that
             is another than `sampled`.
     """
-    from bench.analysis.load import final_scores, read_run, table
+    from bench.analysis.load import final_scores, table
+    from bench.analysis.runs import read_run
 
     names = settings.names
     place = place_of(

@@ -16,7 +16,8 @@ import pandas as pd
 
 from bench.analysis import tables
 from bench.analysis.claims import COLUMNS, Claim, numbers, read
-from bench.analysis.load import RunRecord, table
+from bench.analysis.load import table
+from bench.analysis.runs import RunRecord
 from docs.marks import write
 from docs.write_results import ANTS, CLASSES, REFERENCE, done
 

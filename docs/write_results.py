@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.analysis import comparison, mazes, ranking, survival, tables
-from bench.analysis.load import LAST, RunRecord, final_scores, read_runs, table
+from bench.analysis.load import LAST, final_scores, table
+from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import INK, algo_colors, new_figure
 from docs import withdrawn
 from docs.marks import write

@@ -79,17 +79,17 @@ def once(results: Path, values: dict[str, str]) -> int:
     import bench.found
     import bench.settings
     from bench.analysis import load, metrics, report
-    from bench.analysis.load import table
+    from bench.analysis import runs as reading
     from bench.known import Known
 
     experiments, tasks, algos = (
         values[key].split(",") if values[key] else None for key in ("experiment", "task", "algo")
     )
     try:
-        known = Known(results, "report", (load, metrics, bench.found, bench.settings))
+        known = Known(results, "report", (load, metrics, reading, bench.found, bench.settings))
         runs, notes = report.chosen(results, experiments, tasks, algos, known)
-        frame, out = table(runs), values["out"] or results / "report"
-        load.remember(runs, known)
+        frame, out = load.table(runs), values["out"] or results / "report"
+        reading.remember(runs, known)
         again = report.command(results, out, experiments, tasks, algos)
         index = report.write_page(runs, notes, out, again, frame)
     except (ValueError, OSError) as error:

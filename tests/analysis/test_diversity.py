@@ -9,7 +9,8 @@ from scipy.stats import binom
 from test_report import make_run
 
 from bench.analysis import beliefs, comparison, control, stats, survival, training
-from bench.analysis.load import load_results, read_runs
+from bench.analysis.load import load_results
+from bench.analysis.runs import read_runs
 from bench.found import MIN_COUNT, MIN_SHARE
 
 

@@ -10,7 +10,7 @@ from test_report import make_run
 
 from bench import known
 from bench.__main__ import main
-from bench.analysis import load
+from bench.analysis import load, runs
 from bench.commands import status
 from bench.known import FOLDER, Known, identity
 from bench.storage import Checksums
@@ -176,4 +176,4 @@ def test_a_record_that_was_damaged_since_is_left_out(tmp_path, capsys, settled):
     None, [], [{}, {}], ["a", "b"], [{"env_steps": [1]}, {}], [1, 2, 3],
 ])  # fmt: skip
 def test_scores_of_another_form_are_not_trusted(value):
-    assert load.recalled(value) == (None, None)
+    assert runs.recalled(value) == (None, None)

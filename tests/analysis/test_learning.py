@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_report import make_run
 
-from bench.analysis.load import read_runs, table
+from bench.analysis.load import table
+from bench.analysis.runs import read_runs
 from bench.analysis.training import learning
 
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from bench.analysis import comparison, ranking
-from bench.analysis.load import load_results, read_runs
+from bench.analysis.load import load_results
+from bench.analysis.runs import read_runs
 from tests.analysis.test_report import make_run
 
 

@@ -22,7 +22,8 @@ from bench.analysis import (
     survival,
     tables,
 )
-from bench.analysis.load import final_scores, load_results, read_runs, refusals
+from bench.analysis.load import final_scores, load_results, refusals
+from bench.analysis.runs import read_runs
 from bench.analysis.variants import tell_apart
 from bench.records import Record
 from bench.storage import CHECKSUMS, Checksums

@@ -16,8 +16,9 @@ from PIL import Image
 from rich.console import Console
 
 from bench.analysis import comparison, report, survival, tables
-from bench.analysis.load import final_scores, load_results, read_runs, refusals
+from bench.analysis.load import final_scores, load_results, refusals
 from bench.analysis.outputs import together
+from bench.analysis.runs import read_runs
 
 LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
 

@@ -4,7 +4,7 @@ import pandas as pd
 import yaml
 
 from bench.analysis import report
-from bench.analysis.load import read_runs
+from bench.analysis.runs import read_runs
 from bench.analysis.variants import tell_apart
 from tests.analysis.test_report import make_run
 

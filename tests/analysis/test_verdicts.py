@@ -8,9 +8,9 @@ import pytest
 
 from bench.analysis import claims, report
 from bench.analysis.claims import REPLANNED, Claim, numbers, read, table
-from bench.analysis.load import read_runs
 from bench.analysis.load import table as evaluations
 from bench.analysis.metrics import METRICS
+from bench.analysis.runs import read_runs
 from tests.analysis.test_report import NASTY, make_run
 
 TASKS = ("maze-v1", "maze-v2")

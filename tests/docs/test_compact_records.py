@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.analysis.load import read_runs
+from bench.analysis.runs import read_runs
 from bench.errors import UsageError
 from bench.records import Record
 from bench.storage import Checksums

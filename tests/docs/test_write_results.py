@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.analysis.load import read_runs
+from bench.analysis.runs import read_runs
 from docs import write_results
 from tests.analysis.test_report import make_run
 
