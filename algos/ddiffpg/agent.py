@@ -33,6 +33,11 @@ paper's; D-numbers are the defects that are not reproduced.
     a success what a first state promises (`explore_beyond=start`): nothing follows a success, so
     that what it expects there otherwise is never corrected, and draws it to goals that are known.
 15. `explore_failures=False`: episodes that explored in vain are no mode's failures.
+16. `explore_beyond=new`: what is seen at the end of a mode that an episode has followed is no
+    discovery, and is worth nothing to the exploration Q-function; a success by another way is
+    worth `explore_reward` of its reward to it. So a second way to a known goal is sought.
+17. `modes.stuck`: the steps in which a failed episode is stuck, most of an ant's that has fallen,
+    are drawn less often than those that led there.
 """
 
 from __future__ import annotations
@@ -57,6 +62,7 @@ from ..common.replay import take
 from .episodes import Episodes
 from .modes import Inheritance, Modes, ModesConfig
 from .rows import ModeRows
+from .ways import KnownWays
 
 
 @dataclass
@@ -88,8 +94,10 @@ class Config(LearnerConfig):
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_n_step: int = 1  # of the exploration Q-function's returns
-    explore_beyond: str = "after"  # after | start: what it expects beyond a success, where the
-    # episode ends: what it expects in the last state, of which it learns nothing, or in a first one
+    explore_beyond: str = "after"  # after | start | new: what it expects beyond a success, where
+    # the episode ends: what in the last state, of which it learns nothing; what in a first one;
+    # nothing, and nothing beyond the end of a known mode that the episode has followed either
+    explore_reward: float = 0.0  # weight of the task's rewards in it, unless a mode was followed
     explore_failures: bool = True  # whether the modes' Q-functions learn from what explored in vain
     explore_share: float = 0.2  # of training episodes; 0: 1 / (M + 1)
     explore_until: int = 0  # env steps after which no episode explores; 0: never
@@ -107,8 +115,12 @@ class Config(LearnerConfig):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
             )
-        if self.explore_beyond not in ("after", "start"):
-            raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, start")
+        if self.explore_beyond not in ("after", "start", "new"):
+            raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, start, new")
+        if self.explore_beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
+            raise ValueError("explore_beyond=new: needs modes.discover=true and modes.tube > 0")
+        if self.explore_reward and self.explore_beyond != "new":
+            raise ValueError(f"explore_reward={self.explore_reward}: needs explore_beyond=new")
         require_counts(self, "explore_n_step")
         if self.mode_novelty and self.novelty.kind != "noveld":
             raise ValueError(f"mode_novelty={self.mode_novelty}: needs novelty.kind=noveld")
@@ -147,8 +159,14 @@ class DDiffPG(Learner):
         self.noise = BehaviourNoise(config.noise, spec.num_envs)
         self.to(device)
         copies = config.modes.most if config.target_start == "stored" else 0
-        self.episodes = Episodes(spec, config.modes.capacity, device, copies)
-        self.modes = Modes(self.episodes, config.modes, self.rng)
+        modes = config.modes
+        self.episodes = Episodes(
+            spec, modes.capacity, device, copies, modes.stuck, modes.stuck_within
+        )
+        self.modes = Modes(self.episodes, modes, self.rng)
+        self.ways: KnownWays | None = None
+        if config.explore_beyond == "new":
+            self.ways = KnownWays(spec, config.modes.most, config.modes.tube).to(device)
         self.mode_rows = ModeRows(self.modes, config.success_share, config.rival_share)
         decay = config.weight_decay
         self.actor_opt = torch.optim.AdamW(
@@ -202,6 +220,8 @@ class DDiffPG(Learner):
         self.starts = torch.where(self.begins[:, None], step.obs, self.starts)
         self.begins = step.terminated | step.truncated
         stored = {"target": step.action} if self.config.target_start == "stored" else {}
+        if self.ways is not None:
+            stored["followed"] = self.ways.note(step)
         super().observe(step, **stored, **extra)
         ended = self.episodes.append(step._replace(reward=step.reward * self.reward_scale))
         aside = self.set_aside(ended)
@@ -261,6 +281,8 @@ class DDiffPG(Learner):
         self.role = role
         self.num_modes = len(inheritance.parents)
         self.episodes.inherit_targets(inheritance.parents)
+        if self.ways is not None:
+            self.ways.learn(self.modes, self.episodes)
         self.mode_rows.changed()
 
     def learn(self) -> Scalars:
@@ -290,12 +312,12 @@ class DDiffPG(Learner):
         config = self.config
         rows = config.batch // (self.num_modes + 1)
         index = self.replay.draw(rows, self.rng)
-        bonus, next_obs, discount = self.explored(index)
+        reward, next_obs, discount = self.explored(index)
         groups = {
             "obs": take(self.replay.fields["obs"], index)[None],
             "action": take(self.replay.fields["action"], index)[None],
             "next_obs": next_obs[None],
-            "reward": config.explore_scale * bonus[None],
+            "reward": reward[None],
             "discount": discount[None],
         }
         success = torch.zeros(1, rows, dtype=torch.bool, device=self.device)
@@ -321,20 +343,29 @@ class DDiffPG(Learner):
         return groups | where | {"embedding": embedding, "success": success}
 
     def explored(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return bonuses (b,), successors (b, O) and discounts (b,) of steps from replay rows (b,).
+        """Return rewards (b,), successors (b, O) and discounts (b,) of steps from replay rows (b,).
 
         See `explore_beyond` for what lies beyond a success.
         """
         rows, counted = self.replay.ahead(index, self.config.explore_n_step)
+        followed = None
+        if self.ways is not None:
+            followed = take(self.replay.fields["followed"], rows)
+            counted[1:] &= ~followed[:-1].cumsum(0).bool()
         steps = torch.zeros_like(counted, dtype=torch.float32)
         if self.novelty.coef:
             steps = self.step_bonus(rows, counted)
-        bonus, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
-        after = take(self.replay.fields["next_obs"], last)
-        if self.config.explore_beyond == "start":
-            won = take(self.replay.fields["terminated"], last)
+        steps = self.config.explore_scale * steps
+        if followed is not None:
+            reward = self.config.explore_reward * take(self.replay.fields["reward"], rows)
+            steps = (steps + reward) * ~followed
+        reward, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
+        after, won = (take(self.replay.fields[key], last) for key in ("next_obs", "terminated"))
+        if followed is not None:
+            discount = discount * ~(won | take(self.replay.fields["followed"], last))
+        elif self.config.explore_beyond == "start":
             after = torch.where(won[:, None], self.starts[last % self.spec.num_envs], after)
-        return bonus, after, discount
+        return reward, after, discount
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""

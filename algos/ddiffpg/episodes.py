@@ -21,15 +21,31 @@ class Episodes(nn.Module):
     terminated (S,), success (S,), number (S,) the running count of episodes, -1 in an empty slot.
     The first N slots hold the running episodes. With `copies` > 0 there is also target (copies, S,
     T, A): what each of so many learners would rather have done.
+
+    Args:
+        spec: of the task.
+        capacity: episodes that are kept.
+        device: of all tensors.
+        copies: of the targets.
+        stuck: weight, up to 1, of steps in which a failed episode is stuck: from where on it stays
+            near to where it ends.
+        near: m, how near that is.
     """
 
     names = ("obs", "position", "action", "reward", "length", "terminated", "success", "number")
 
     def __init__(
-        self, spec: Spec, capacity: int, device: torch.device | str, copies: int = 0
+        self,
+        spec: Spec,
+        capacity: int,
+        device: torch.device | str,
+        copies: int = 0,
+        stuck: float = 1.0,
+        near: float = 0.0,
     ) -> None:
         super().__init__()
         self.spec, self.device, self.copies = spec, device, copies
+        self.stuck, self.near = stuck, near
         self.slots = spec.num_envs + capacity
         self.finished = 0  # episodes seen
         self.ready = False
@@ -45,6 +61,7 @@ class Episodes(nn.Module):
         self.terminated = torch.zeros(slots, dtype=torch.bool, **at)  # type: ignore[call-overload]
         self.success = torch.zeros(slots, dtype=torch.bool, **at)  # type: ignore[call-overload]
         self.number = torch.full((slots,), -1, **at)  # type: ignore[call-overload]
+        self.moving = torch.zeros_like(self.length)  # first steps, in which it is not stuck
         self.target = torch.zeros(self.copies, slots, spec.horizon, spec.act_dim, **at)  # type: ignore[call-overload]
         self.rows = torch.arange(spec.num_envs, device=self.device)
         self.ready = True
@@ -81,6 +98,7 @@ class Episodes(nn.Module):
                 field[slot] = field[env]
             self.number[slot] = self.finished
             self.target[:, slot] = self.action[slot]
+            self.moving[slot] = self.steps_moving(slot)
         self.finished += 1
         self.length[env] = 0
 
@@ -93,10 +111,23 @@ class Episodes(nn.Module):
         """Return the positions of the episode in `slot`, (T+1, P)."""
         return self.position[slot, : int(self.length[slot]) + 1]
 
+    def steps_moving(self, slot: int) -> int:
+        """Return after how many of its steps the episode in `slot` is stuck."""
+        length = int(self.length[slot])
+        if self.stuck == 1 or self.success[slot]:
+            return length
+        path = self.path(slot)
+        away = (path - path[-1]).square().sum(-1) > self.near**2
+        return int(away.nonzero()[-1]) + 1 if away.any() else 0
+
+    def mass(self) -> Tensor:
+        """Return how many steps of each slot there are, (S,), those of stuck episodes by weight."""
+        return self.moving + self.stuck * (self.length - self.moving).float()
+
     def draw(
         self, weights: Tensor, count: int, rng: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw steps uniformly from weighted sets of slots.
+        """Draw steps from weighted sets of slots: uniformly, but for those that are stuck.
 
         Args:
             weights: (G, S) share of each slot in each group's draws, of a row not all 0.
@@ -108,8 +139,12 @@ class Episodes(nn.Module):
         """
         slot = torch.multinomial(weights, count, replacement=True, generator=rng)
         share = torch.rand(slot.shape, device=self.device, generator=rng)
-        step = (share * self.length[slot]).long()
-        return slot, step
+        length = self.length[slot]
+        if self.stuck == 1:
+            return slot, (share * length).long()
+        moving, at = self.moving[slot], share * self.mass()[slot]
+        step = torch.where(at < moving, at, moving + (at - moving) / self.stuck)
+        return slot, torch.minimum(step.long(), length - 1)
 
     def at(self, field: Tensor, slot: Tensor, time: Tensor) -> Tensor:
         """Return a field (S, T, ...) at slots and times that broadcast to one shape, (...)."""
@@ -202,3 +237,5 @@ class Episodes(nn.Module):
         for name in self.names:
             getattr(self, name)[state["slots"]] = state[name].to(self.device)  # type: ignore[attr-defined]
         self.target[:, state["slots"]] = state["target"].to(self.device)  # type: ignore[attr-defined]
+        for slot in state["slots"].tolist():  # type: ignore[attr-defined]
+            self.moving[slot] = self.steps_moving(slot)

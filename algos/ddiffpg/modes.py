@@ -37,6 +37,9 @@ class ModesConfig:
     capacity: int = 400  # episodes kept: one half successes, shared equally by modes, one failures
     evict: str = "longest"  # longest | random: which success gives way
     failures: str = "shared"  # shared | nearest: whose batches hold a failed episode
+    stuck: float = 1.0  # weight in draws of a failed episode's last steps, in which it stays where
+    # it ends, relative to all others
+    stuck_within: float = 0.5  # m of where it ends
 
     def __post_init__(self) -> None:
         """Check what the types do not.
@@ -52,6 +55,8 @@ class ModesConfig:
             raise ValueError(f"modes.evict={self.evict!r}: valid are longest, random")
         if self.failures not in ("shared", "nearest"):
             raise ValueError(f"modes.failures={self.failures!r}: valid are shared, nearest")
+        if not 0 < self.stuck <= 1:
+            raise ValueError(f"modes.stuck={self.stuck}: valid are numbers from 0 to 1, without 0")
         for name in ("points", "every", "smallest", "most", "capacity"):
             if getattr(self, name) < 1:
                 raise ValueError(f"modes.{name}={getattr(self, name)}: valid are numbers from 1")
@@ -246,13 +251,13 @@ class Modes:
     def weights(self) -> Tensor:
         """Return how often each slot is drawn for each mode, (3, M, S).
 
-        In turn its own successes, failures, and rivals: the successes of other modes. Steps are
-        drawn uniformly, so a slot counts by its length. What a mode has none of is replaced by the
-        next it has.
+        In turn its own successes, failures, and rivals: the successes of other modes. A slot
+        counts by its steps (see `Episodes.mass`). What a mode has none of is replaced by the next
+        it has.
         """
         shape = (3, self.count, self.episodes.slots)
         weights = torch.zeros(shape, device=self.episodes.device)
-        length = self.episodes.length.float()
+        mass = self.episodes.mass()
         for mode in range(self.count):
             own, rivals = (
                 [self.slots[i] for i in np.flatnonzero(mask)]
@@ -266,7 +271,7 @@ class Modes:
             for row, slots in zip(
                 weights, (own or lost, lost or own, rivals or lost or own), strict=True
             ):
-                row[mode, slots] = length[slots]
+                row[mode, slots] = mass[slots]
         return weights
 
     def shares(self) -> Tensor:

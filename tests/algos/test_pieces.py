@@ -221,6 +221,29 @@ def test_beyond_the_limit_clusters_are_merged_or_the_smallest_dropped(beyond, la
     assert modes.count == 2 and modes.labels.tolist() == labels
 
 
+@pytest.mark.parametrize("success", [False, True])
+def test_steps_in_which_a_failure_is_stuck_are_drawn_as_rarely_as_asked(success):
+    episodes = Episodes(replace(SPEC, horizon=100), 8, "cpu", stuck=0.1, near=0.5)
+    episodes.allocate()
+    walked = torch.linspace(0, 4.0, 21)  # 0.2 m a step: from the 19th on it is near to its end
+    episodes.position[0, :21, 0], episodes.position[0, 21:, 0] = walked, 4.0
+    episodes.length[0], episodes.success[0] = 100, success
+    slot = SPEC.num_envs
+    episodes.store(0, slot)
+    moving = 100 if success else 18
+    assert float(episodes.mass()[slot]) == pytest.approx(moving + 0.1 * (100 - moving))
+    weights = torch.zeros(1, episodes.slots)
+    weights[0, slot] = 1.0
+    _, step = episodes.draw(weights, 200_000)
+    often = torch.bincount(step[0], minlength=100).float()
+    assert often[:moving].min() > 0.9 * often[:moving].mean()
+    if not success:
+        assert float(often[18:].mean() / often[:18].mean()) == pytest.approx(0.1, rel=0.05)
+    twin = Episodes(episodes.spec, 8, "cpu", stuck=0.1, near=0.5)
+    twin.set_extra_state(episodes.get_extra_state())
+    assert torch.equal(twin.mass(), episodes.mass()), "which is in no checkpoint"
+
+
 def test_memory_keeps_the_shortest_of_a_full_mode():
     episodes = Episodes(replace(SPEC), 8, "cpu")
     modes = Modes(episodes, ModesConfig(capacity=8, loop_radius=0.1))

@@ -1,0 +1,92 @@
+"""Write the table of trials on ants: one change after the other, a run a row.
+
+  python -m docs.trials
+
+Reads results/reference/tried/ants: `trials.yaml` says what each trial changed, `<trial>-<task>`
+is what it recorded. The runs were stopped where their answer was seen, so that they have no
+run.json and are in no report.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from bench.words import parse
+from docs.marks import write
+
+FOLDER = Path("results/reference/tried/ants")
+PAGE, SCRIPT = "results/reference/tried/ants.md", "docs.trials"
+TASKS = ("antmaze-v1", "antmaze-v2")
+COVERED = (384_000, 768_000)  # env steps
+EVALUATED = (400_000, 800_000, 1_200_000, 1_600_000, 2_000_000)  # env steps
+NONE = "–"
+
+
+def first_known(progress: list[dict[str, float]]) -> list[int]:
+    """Return after how many env steps so many modes as an entry's number were known first."""
+    found: list[int] = []
+    for line in progress:
+        found += [int(line["env_steps"])] * (round(line.get("modes") or 0) - len(found))
+    return found
+
+
+def covered(progress: list[dict[str, float]], steps: int) -> str:
+    """Return the share of the maze's cells that were seen after so many env steps."""
+    before = [line for line in progress if line["env_steps"] <= steps]
+    if not before or progress[-1]["env_steps"] < steps - 16_000:
+        return NONE
+    return f"{before[-1]['state_coverage']:.2f}"
+
+
+def succeeded(episodes: pd.DataFrame, steps: int) -> str:
+    """Return the success of an evaluation, sampled / commanded by mode."""
+    own = episodes[episodes["env_steps"] == steps]
+    if own.empty:
+        return NONE
+    sampled = own.loc[own["protocol"] == "sampled", "success"].mean()
+    commanded = own[own["protocol"] == "commanded"].groupby("commanded")["success"].mean()
+    return f"{sampled:.2f} / {', '.join(f'{share:.2f}' for share in commanded) or NONE}"
+
+
+def rows() -> Iterator[dict[str, str]]:
+    """Yield the table's rows, in the order of trials.yaml."""
+    for name, changed in OmegaConf.load(FOLDER / "trials.yaml").items():
+        for task in TASKS:
+            folder = FOLDER / f"{name}-{task}"
+            if not folder.exists():
+                continue
+            lines = (folder / "progress.jsonl").read_text().splitlines()
+            progress = [json.loads(line) for line in lines]
+            episodes = pd.read_parquet(folder / "episodes.parquet")
+            yield {
+                "task": task, "trial": f"`{name}`", "what": changed,
+                "first modes, k steps":
+                    ", ".join(str(steps // 1000) for steps in first_known(progress)) or NONE,
+                "covered at 0.38 M, 0.77 M": ", ".join(covered(progress, at) for at in COVERED),
+                **{f"{at / 1e6:.1f} M": succeeded(episodes, at) for at in EVALUATED},
+                "stopped at": f"{progress[-1]['env_steps'] / 1e6:.2f} M",
+            }  # fmt: skip
+
+
+def table() -> str:
+    """Return the table in Markdown, in which trials.yaml is written."""
+    found = list(rows())
+    lines = [list(found[0]), ["---"] * len(found[0]), *(list(row.values()) for row in found)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(words: list[str]) -> int:
+    """Write the table."""
+    parse(words, {})
+    write(PAGE, "trials", table(), SCRIPT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

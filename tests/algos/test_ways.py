@@ -1,0 +1,143 @@
+"""What explores is told which ways are known: those it has followed lead to nothing new."""
+
+import pytest
+import torch
+
+import bench.algos
+from bench import testing
+from bench.algos.common.exploration import ExplorationConfig
+from bench.algos.common.novelty import NoveltyConfig
+from bench.algos.ddiffpg.ways import KnownWays
+from bench.api import Spec, Transition
+
+bench.algos.discover()
+SPEC = Spec(obs_dim=4, act_dim=2, num_envs=3, horizon=20, position_dim=2, max_return=1.0, seed=0)
+RING = torch.tensor([[2.0, 0.0], [2.0, 2.0], [0.0, 2.0], [-2.0, 2.0], [-2.0, 0.0]])
+
+
+class RingModes:
+    """One mode, which goes from (2, -2) counterclockwise to (-2, 0), in as many points as RING."""
+
+    class config:  # noqa: N801
+        points = 5
+
+    def tubes(self):
+        """Return its shortest path and a longer one, (1, 2 x L, P)."""
+        return torch.cat([RING, 1.5 * RING])[None]
+
+
+class RunningEpisodes:
+    """Memory of episodes that have just begun."""
+
+    def __init__(self, paths, length):
+        self.position, self.length = paths, length
+
+
+def walk(ways, paths):
+    """Let three episodes walk paths (3, T + 1, 2) to their ends; return what is said, (T, 3)."""
+    said = []
+    for t in range(paths.shape[1] - 1):
+        last = torch.full((3,), t == paths.shape[1] - 2)
+        nothing, none = torch.zeros(3, 4), torch.zeros(3, dtype=torch.bool)
+        said.append(ways.note(Transition(
+            nothing, nothing[:, :2], torch.zeros(3), nothing, last, none, none, paths[:, t],
+            paths[:, t + 1],
+        )))  # fmt: skip
+    return torch.stack(said)
+
+
+def known():
+    ways = KnownWays(SPEC, most=4, radius=0.5)
+    ways.learn(
+        RingModes(), RunningEpisodes(torch.zeros(3, 21, 2), torch.zeros(3, dtype=torch.int64))
+    )
+    return ways
+
+
+def paths():
+    """Return three paths to (-2, 0) and one step on: along the ring, and twice from elsewhere."""
+    beyond = torch.tensor([[-2.0, -1.0]])
+    along = torch.cat([RING, beyond])
+    straight = torch.stack([torch.linspace(2, -2, 5), torch.zeros(5)], 1)
+    below = RING * torch.tensor([1.0, -1.0])
+    return torch.stack([along, torch.cat([straight, beyond]), torch.cat([below, beyond])])
+
+
+def test_only_who_came_by_a_known_way_has_followed_it():
+    ways = known()
+    said = walk(ways, paths())
+    assert said[:, 0].tolist() == [False, False, False, True, True], "from its end on"
+    assert not said[:, 1:].any(), "others reach the same end"
+    assert not walk(ways, paths().roll(1, 0))[:, 0].any(), "a new episode has been nowhere yet"
+
+
+def test_what_running_episodes_have_passed_is_found_out_when_modes_change():
+    ways = known()
+    at = torch.zeros(3, 21, 2)
+    at[:, :6] = paths()
+    ways.learn(RingModes(), RunningEpisodes(at, torch.tensor([3, 3, 3])))
+    assert ways.passed[0, 0].tolist() == [True, True, True, False], "its last step is to come"
+    assert not ways.passed[:, 1:].any(), "nobody is near to modes that there are not"
+    one = walk(ways, torch.stack([at[:, 3], at[:, 4]], 1))
+    assert one.tolist() == [[True, False, False]]
+
+
+def test_only_new_ways_are_worth_something_to_what_explores(monkeypatch):
+    entry = bench.algos.registry["ddiffpg"]
+    config = entry.config(
+        gamma=0.5, explore_n_step=3, explore_beyond="new", explore_reward=0.5, explore_scale=2.0,
+        exploration=ExplorationConfig(warmup=10_000), novelty=NoveltyConfig(coef=1.0),
+    )  # fmt: skip
+    algo = entry.factory(testing.SPEC, config, "cpu")
+    testing.feed(algo, testing.SPEC.horizon, seed=1)
+    envs, fields = testing.SPEC.num_envs, algo.replay.fields
+    end = slice(9 * envs, 10 * envs)
+    won = fields["terminated"][end].clone()
+    assert won.any() and not won.all() and not fields["followed"].any()
+    monkeypatch.setattr(algo, "step_bonus", lambda rows, counted: 0.1 * counted)
+    rows = torch.arange(7 * envs, 8 * envs)
+    reward, _, discount = algo.explored(rows)
+    bonus = 0.2 * (1 + 0.5 + 0.25)
+    torch.testing.assert_close(reward, bonus + 0.5 * 0.25 * won)
+    torch.testing.assert_close(discount, 0.125 * ~won)
+    fields["followed"][8 * envs : 10 * envs] = True  # from the second of the three steps on
+    reward, _, discount = algo.explored(rows)
+    torch.testing.assert_close(reward, torch.full((envs,), 0.2))
+    assert not discount.any()
+
+
+def test_an_end_that_modes_lead_to_is_noted_in_the_replay_and_survives_a_checkpoint():
+    entry = bench.algos.registry["ddiffpg"]
+
+    def build():
+        config = entry.config(explore_beyond="new", exploration=ExplorationConfig(warmup=80))
+        return entry.factory(testing.SPEC, config, "cpu")
+
+    algo = build()
+    testing.feed(algo, 40, seed=1)
+    assert algo.num_modes == 2
+    followed = algo.replay.fields["followed"][: len(algo.replay)].view(-1, 10, 8)
+    assert not followed[:1].any(), "no mode was known"
+    assert followed[-1, -1].all() and not followed[:, :7].any()
+    testing.feed(algo, 5, seed=2)
+    twin = build()
+    twin.load_state_dict(algo.state_dict())
+    for one in (algo, twin):
+        testing.feed(one, 5, seed=3)
+    assert torch.equal(algo.ways.passed, twin.ways.passed) and algo.ways.passed.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"explore_reward": 1.0}, "explore_reward=1.0: needs explore_beyond=new"),
+        ({"explore_beyond": "new", "modes": {"tube": 0.0}}, "explore_beyond=new: needs"),
+        ({"explore_beyond": "new", "modes": {"discover": False}}, "explore_beyond=new: needs"),
+        ({"explore_beyond": "old"}, "valid are after, start, new"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, said):
+    config = bench.algos.registry["ddiffpg"].config
+    modes = type(config().modes)(**settings.pop("modes", {}))
+    with pytest.raises(ValueError, match=said):
+        config(modes=modes, **settings)

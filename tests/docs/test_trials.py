@@ -1,0 +1,26 @@
+"""The table of trials on ants says what their records say, and none is left out."""
+
+from omegaconf import OmegaConf
+
+from docs import trials
+from docs.marks import read
+
+
+def test_the_page_has_the_table_of_all_trials():
+    assert read(trials.PAGE, "trials", trials.SCRIPT) == trials.table()
+    known = {f"{name}-{task}" for name in OmegaConf.load(trials.FOLDER / "trials.yaml")
+             for task in trials.TASKS}  # fmt: skip
+    kept = {folder.name for folder in trials.FOLDER.iterdir() if folder.is_dir()}
+    assert kept - known == {"seed100-antmaze-v1"}, "which the page says is in no row"
+
+
+def test_a_mode_is_first_known_once():
+    counts = enumerate([0.0, 1.0, 0.8, 1.0, 3.0, 2.0])
+    progress = [{"env_steps": 10.0 * at, "modes": count} for at, count in counts]
+    assert trials.first_known([{"env_steps": 0.0}, *progress]) == [10, 40, 40]
+
+
+def test_what_a_trial_did_not_get_to_is_not_told():
+    progress = [{"env_steps": 16_000.0 * at, "state_coverage": at / 100} for at in range(10)]
+    assert trials.covered(progress, 144_000) == "0.09"
+    assert trials.covered(progress, 384_000) == trials.NONE
