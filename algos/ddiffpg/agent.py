@@ -36,8 +36,9 @@ paper's; D-numbers are the defects that are not reproduced.
 16. `explore_beyond=new`: what is seen at the end of a mode that an episode has followed is no
     discovery, and is worth nothing to the exploration Q-function; a success by another way is
     worth `explore_reward` of its reward to it. So a second way to a known goal is sought.
-17. `modes.stuck`: the steps in which a failed episode is stuck, most of an ant's that has fallen,
-    are drawn less often than those that led there.
+17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
+18. `imitate_failures=False`: the actor learns from a mode's successes alone. Where all actions in
+    failures are worth the same it would confirm its own: an ant that stands still went on to.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class Config(LearnerConfig):
     success_share: float = 0.5  # of a mode's rows, from its successes; 0: uniform over its
     # episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
+    imitate_failures: bool = True  # whether the actor learns from a mode's failures too
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_n_step: int = 1  # of the exploration Q-function's returns
@@ -117,6 +119,8 @@ class Config(LearnerConfig):
             )
         if self.explore_beyond not in ("after", "start", "new"):
             raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, start, new")
+        if not (self.imitate_failures or self.success_share):
+            raise ValueError("imitate_failures=false: needs success_share > 0")
         if self.explore_beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
             raise ValueError("explore_beyond=new: needs modes.discover=true and modes.tube > 0")
         if self.explore_reward and self.explore_beyond != "new":
@@ -289,7 +293,7 @@ class DDiffPG(Learner):
         """Take one step of every Q-function, the actor and the novelty model."""
         batch = self.sample()
         critic_loss = self.learn_critics(batch)
-        batch = self.without_rivals(batch)
+        batch = self.for_actor(batch)
         target, value = self.improve(batch)
         actor_loss = self.learn_actor(batch, target)
         self.follow()
@@ -372,14 +376,14 @@ class DDiffPG(Learner):
         assert isinstance(self.novelty, NovelD)  # see `Config`
         return self.config.mode_novelty * self.novelty.bonus(self.norm(obs), position, counted)
 
-    def without_rivals(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the batch without its last rows, which are other modes' successes.
+    def for_actor(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the batch without the rows that are for Q-functions alone, its last ones.
 
-        They tell a mode's Q-function what leads elsewhere. The actor would see in them, above all
-        near the start, its own samples confirmed wherever that Q-function is still flat.
+        Other modes' successes tell a mode's Q-function what leads elsewhere. The actor would see in
+        them, above all near the start, its own samples confirmed wherever that Q-function is still
+        flat; in failures (`imitate_failures=False`) those with which it stands still.
         """
-        rows = batch["action"].shape[1]
-        kept = rows - self.mode_rows.rivals(rows)
+        kept = self.mode_rows.for_actor(batch["action"].shape[1], self.config.imitate_failures)
         return {k: v[:kept] if k == "index" else v[:, :kept] for k, v in batch.items()}
 
     def learn_critics(self, batch: dict[str, Tensor]) -> Tensor:

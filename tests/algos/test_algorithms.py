@@ -80,7 +80,7 @@ def test_the_batch_is_shared_as_modes_succeed_where_shares_are_not_equal(monkeyp
     algo = build("ddiffpg", equal=False)
     live(algo, 60)
     assert algo.num_modes == 1
-    batch = algo.without_rivals(algo.sample())
+    batch = algo.for_actor(algo.sample())
     rows = batch["action"].shape[1]
     losses, real = torch.tensor([1.0, 10.0]).repeat_interleave(rows), algo.actor.loss
     monkeypatch.setattr(algo.modes, "shares", lambda: torch.tensor([3.0]))
@@ -111,7 +111,7 @@ def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
     mine = torch.arange(2)[:, None]
     drawn = labels[batch["slot"]]
     assert ((drawn >= 0) & (drawn != mine)).any(1).all()
-    kept = algo.without_rivals(batch)
+    kept = algo.for_actor(batch)
     drawn = labels[kept["slot"]]
     assert ((drawn < 0) | (drawn == mine)).all() and (drawn == mine).any(1).all()
     assert {k: v.shape[v.dim() > 1] for k, v in kept.items()} == dict.fromkeys(kept, 8)
