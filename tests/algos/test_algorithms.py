@@ -117,6 +117,21 @@ def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
     assert {k: v.shape[v.dim() > 1] for k, v in kept.items()} == dict.fromkeys(kept, 8)
 
 
+def test_the_actor_learns_from_successes_alone_by_choice():
+    algo = build("ddiffpg")
+    live(algo, 60)
+    batch = algo.sample()
+    won = algo.episodes.success[algo.for_actor(batch)["slot"]]
+    assert won.any() and not won.all()
+    algo.config.imitate_failures = False
+    rows = algo.for_actor(batch)
+    assert algo.episodes.success[rows["slot"]].all() and rows["success"][1:].all()
+    assert len(rows["index"]) == rows["action"].shape[1] == batch["action"].shape[1] // 2
+    config = bench.algos.registry["ddiffpg"].config
+    with pytest.raises(ValueError, match="imitate_failures=false: needs success_share > 0"):
+        config(imitate_failures=False, success_share=0.0)
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learners_side_by_side_learn_as_alone(name):
     """Everything random in training is the learner's own: two live in one process."""
