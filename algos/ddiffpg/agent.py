@@ -29,13 +29,11 @@ paper's; D-numbers are the defects that are not reproduced.
     included, where the release joins stored episodes and running ones.
 13. A Q-function that starts afresh (a split's second heir) loses its optimiser's momentum and
     keeps its curvature estimate.
-14. The exploration Q-function may learn from n-step returns (`explore_n_step`), and expect beyond
-    a success what a first state promises (`explore_beyond=start`): nothing follows a success, so
-    that what it expects there otherwise is never corrected, and draws it to goals that are known.
+14. The exploration Q-function may learn from n-step returns (`explore_n_step`).
 15. `explore_failures=False`: episodes that explored in vain are no mode's failures.
-16. `explore_beyond=new`: what is seen at the end of a mode that an episode has followed is no
-    discovery, and is worth nothing to the exploration Q-function; a success by another way is
-    worth `explore_reward` of its reward to it. So a second way to a known goal is sought.
+16. `explore_beyond=new`: a success is the end for the exploration Q-function too, and is worth
+    `explore_reward` of its reward. But what lies at the end of a mode that the episode has followed
+    is no discovery and worth nothing. So a second way to a known goal is sought.
 17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
 18. `imitate_failures=False`: the actor learns from a mode's successes alone. Where all actions in
     failures are worth the same it would confirm its own: an ant that stands still went on to.
@@ -96,8 +94,10 @@ class Config(LearnerConfig):
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_n_step: int = 1  # of the exploration Q-function's returns
-    explore_beyond: str = "after"  # after | start | new: what it expects beyond a success, where
-    # the episode ends: what in the last state, of which it learns nothing; what in a first one;
+    explore_beyond: str = (
+        "after"  # after | new: what it expects beyond a success, where the episode
+    )
+    # ends: what in the last state, of which it learns nothing, so that it is drawn to known goals;
     # nothing, and nothing beyond the end of a known mode that the episode has followed either
     explore_reward: float = 0.0  # weight of the task's rewards in it, unless a mode was followed
     explore_failures: bool = True  # whether the modes' Q-functions learn from what explored in vain
@@ -117,8 +117,8 @@ class Config(LearnerConfig):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
             )
-        if self.explore_beyond not in ("after", "start", "new"):
-            raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, start, new")
+        if self.explore_beyond not in ("after", "new"):
+            raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, new")
         if not (self.imitate_failures or self.success_share):
             raise ValueError("imitate_failures=false: needs success_share > 0")
         if self.explore_beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
@@ -143,8 +143,6 @@ class DDiffPG(Learner):
 
     embeddings: Tensor
     role: Tensor
-    starts: Tensor
-    begins: Tensor
     acting = ("ema_actor", "norm")
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
@@ -158,8 +156,6 @@ class DDiffPG(Learner):
         self.register_buffer("embeddings", torch.randn(groups + 1, config.embedding))
         self.embeddings[-1] = 0  # no command; so index -1 means none
         self.register_buffer("role", torch.zeros(spec.num_envs, dtype=torch.int64))
-        self.register_buffer("starts", torch.zeros(spec.num_envs, spec.obs_dim))  # latest ones
-        self.register_buffer("begins", torch.ones(spec.num_envs, dtype=torch.bool))  # next step
         self.noise = BehaviourNoise(config.noise, spec.num_envs)
         self.to(device)
         copies = config.modes.most if config.target_start == "stored" else 0
@@ -221,8 +217,6 @@ class DDiffPG(Learner):
     def observe(self, step: Transition, **extra: Tensor) -> None:
         """Remember a vector step; file ended episodes; recluster when it is time."""
         warming_up = self.exploration.warming_up
-        self.starts = torch.where(self.begins[:, None], step.obs, self.starts)
-        self.begins = step.terminated | step.truncated
         stored = {"target": step.action} if self.config.target_start == "stored" else {}
         if self.ways is not None:
             stored["followed"] = self.ways.note(step)
@@ -352,24 +346,19 @@ class DDiffPG(Learner):
         See `explore_beyond` for what lies beyond a success.
         """
         rows, counted = self.replay.ahead(index, self.config.explore_n_step)
-        followed = None
+        fields = self.replay.fields
         if self.ways is not None:
-            followed = take(self.replay.fields["followed"], rows)
+            followed = take(fields["followed"], rows)
             counted[1:] &= ~followed[:-1].cumsum(0).bool()
         steps = torch.zeros_like(counted, dtype=torch.float32)
         if self.novelty.coef:
-            steps = self.step_bonus(rows, counted)
-        steps = self.config.explore_scale * steps
-        if followed is not None:
-            reward = self.config.explore_reward * take(self.replay.fields["reward"], rows)
-            steps = (steps + reward) * ~followed
+            steps = self.config.explore_scale * self.step_bonus(rows, counted)
+        if self.ways is not None:
+            steps = (steps + self.config.explore_reward * take(fields["reward"], rows)) * ~followed
         reward, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
-        after, won = (take(self.replay.fields[key], last) for key in ("next_obs", "terminated"))
-        if followed is not None:
-            discount = discount * ~(won | take(self.replay.fields["followed"], last))
-        elif self.config.explore_beyond == "start":
-            after = torch.where(won[:, None], self.starts[last % self.spec.num_envs], after)
-        return reward, after, discount
+        if self.ways is not None:
+            discount = discount * ~take(fields["followed"] | fields["terminated"], last)
+        return reward, take(fields["next_obs"], last), discount
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""

@@ -195,10 +195,9 @@ def test_the_papers_path_learns_too():
     assert torch.equal(algo.episodes.target, twin.episodes.target)
 
 
-@pytest.mark.parametrize("beyond", ["after", "start"])
-def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success(beyond, monkeypatch):
+def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success(monkeypatch):
     entry = bench.algos.registry["ddiffpg"]
-    config = entry.config(gamma=0.5, explore_n_step=3, explore_beyond=beyond, normalize=False)
+    config = entry.config(gamma=0.5, explore_n_step=3, normalize=False)
     algo = entry.factory(testing.SPEC, config, "cpu")
     testing.feed(algo, 3 * testing.SPEC.horizon, seed=1)  # successes at every tenth step
     fields, envs = algo.replay.fields, testing.SPEC.num_envs
@@ -210,10 +209,7 @@ def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success(bey
         final = rows + last * envs
         won = fields["terminated"][final]
         assert won.any() and not won.all()
-        begun = fields["obs"][2 * testing.SPEC.horizon * envs :][:envs]  # of the latest episodes
-        anew = won & (beyond == "start")
-        expected = torch.where(anew[:, None], begun, fields["next_obs"][final])
-        assert torch.equal(after, expected)
+        assert torch.equal(after, fields["next_obs"][final])
         assert torch.equal(discount, torch.full((envs,), 0.5 ** (last + 1)))
 
 
