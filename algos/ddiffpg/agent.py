@@ -94,9 +94,7 @@ class Config(LearnerConfig):
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_n_step: int = 1  # of the exploration Q-function's returns
-    explore_beyond: str = (
-        "after"  # after | new: what it expects beyond a success, where the episode
-    )
+    explore_beyond: str = "after"  # after | new: what it expects beyond a success, where an episode
     # ends: what in the last state, of which it learns nothing, so that it is drawn to known goals;
     # nothing, and nothing beyond the end of a known mode that the episode has followed either
     explore_reward: float = 0.0  # weight of the task's rewards in it, unless a mode was followed
@@ -357,7 +355,9 @@ class DDiffPG(Learner):
             steps = (steps + self.config.explore_reward * take(fields["reward"], rows)) * ~followed
         reward, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
         if self.ways is not None:
-            discount = discount * ~take(fields["followed"] | fields["terminated"], last)
+            discount = discount * ~(
+                take(fields["followed"], last) | take(fields["terminated"], last)
+            )
         return reward, take(fields["next_obs"], last), discount
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
