@@ -35,8 +35,8 @@ paper's; D-numbers are the defects that are not reproduced.
     `explore_reward` of its reward. But what lies at the end of a mode that the episode has followed
     is no discovery and worth nothing. So a second way to a known goal is sought.
 17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
-18. `imitate_failures=False`: the actor learns from a mode's successes alone. Where all actions in
-    failures are worth the same it would confirm its own: an ant that stands still went on to.
+18. `failures_until`: once a mode has so many successes the actor learns from these alone. Where all
+    actions in failures are worth the same it would confirm its own: an ant that stands still.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Config(LearnerConfig):
     success_share: float = 0.5  # of a mode's rows, from its successes; 0: uniform over its
     # episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
-    imitate_failures: bool = True  # whether the actor learns from a mode's failures too
+    failures_until: int = 0  # successes of a mode from which on its failures teach the actor no
+    # more; 0: they always do
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explore_scale: float = 1.0  # weight of it in the exploration Q-function
     explore_n_step: int = 1  # of the exploration Q-function's returns
@@ -117,8 +118,6 @@ class Config(LearnerConfig):
             )
         if self.explore_beyond not in ("after", "new"):
             raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, new")
-        if not (self.imitate_failures or self.success_share):
-            raise ValueError("imitate_failures=false: needs success_share > 0")
         if self.explore_beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
             raise ValueError("explore_beyond=new: needs modes.discover=true and modes.tube > 0")
         if self.explore_reward and self.explore_beyond != "new":
@@ -370,9 +369,10 @@ class DDiffPG(Learner):
 
         Other modes' successes tell a mode's Q-function what leads elsewhere. The actor would see in
         them, above all near the start, its own samples confirmed wherever that Q-function is still
-        flat; in failures (`imitate_failures=False`) those with which it stands still.
+        flat.
         """
-        kept = self.mode_rows.for_actor(batch["action"].shape[1], self.config.imitate_failures)
+        rows = batch["action"].shape[1]
+        kept = rows - self.mode_rows.rivals(rows)
         return {k: v[:kept] if k == "index" else v[:, :kept] for k, v in batch.items()}
 
     def learn_critics(self, batch: dict[str, Tensor]) -> Tensor:
@@ -436,9 +436,18 @@ class DDiffPG(Learner):
         if not config.modes.equal:
             share = torch.cat([torch.ones(1), self.modes.shares()]).to(self.device)
             loss = loss * share.repeat_interleave(target.shape[1])
+        if config.failures_until:
+            loss = loss * self.lessons(batch["success"]).flatten()
         loss = loss.mean()
         gradient_step(self.actor_opt, loss, config.clip)
         return loss.detach()
+
+    def lessons(self, success: Tensor) -> Tensor:
+        """Return the weights of the actor's rows (G, b), whose mean is 1 in each group."""
+        many = self.modes.sizes().to(self.device) >= self.config.failures_until
+        heeded = torch.ones_like(success, dtype=torch.float32)
+        heeded[1:] = (success[1:] | ~many[:, None]).float()
+        return heeded / heeded.mean(dim=1, keepdim=True).clamp(min=1e-6)
 
     def policy_state_dict(self) -> dict[str, Any]:
         """Return what acting needs: the averaged actor, normalisation, embeddings, M."""

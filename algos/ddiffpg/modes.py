@@ -274,12 +274,17 @@ class Modes:
                 row[mode, slots] = mass[slots]
         return weights
 
+    def sizes(self) -> Tensor:
+        """Return how many successes of each mode are stored, (M,)."""
+        known = self.labels[self.labels >= 0]
+        return torch.as_tensor(np.bincount(known, minlength=self.count))
+
     def shares(self) -> Tensor:
         """Return each mode's share of the batch times M, (M,): all 1 where they are equal."""
         if self.config.equal:
             return torch.ones(self.count)
-        sizes = np.bincount(self.labels[self.labels >= 0], minlength=self.count)
-        return torch.as_tensor(sizes * self.count / sizes.sum(), dtype=torch.float32)
+        sizes = self.sizes()
+        return (sizes * self.count / sizes.sum()).float()
 
     def tubes(self) -> Tensor:
         """Return points of the shortest paths of every mode, (M, tube_paths x L, P).

@@ -34,18 +34,9 @@ class ModeRows:
         self.weights: Tensor | None = None  # of slots, see `Modes.weights`
         self.tubes: Tensor | None = None  # surroundings of the modes' paths, see `Modes.tubes`
 
-    def counts(self, rows: int) -> tuple[int, int, int]:
-        """Return how many of a mode's rows are its own successes, failures and rivals."""
-        own = max(round(self.success_share * rows), 1)
-        rivals = round(self.rival_share * rows)
-        return own, rows - own - rivals, rivals
-
-    def for_actor(self, rows: int, failures: bool) -> int:
-        """Return how many of the first rows an actor learns from, with or without failures."""
-        if self.success_share == 0:
-            return rows
-        own, lost, _ = self.counts(rows)
-        return own + lost if failures else own
+    def rivals(self, rows: int) -> int:
+        """Return how many of a mode's rows are other modes' successes."""
+        return round(self.rival_share * rows) if self.success_share else 0
 
     def draw(self, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return slots, steps and whether they are a mode's own successes, each (M, rows)."""
@@ -54,12 +45,14 @@ class ModeRows:
         if self.success_share == 0:
             slot, step = self.episodes.draw(self.weights[0] + self.weights[1], rows, rng)
             return slot, step, self.episodes.success[slot]
-        counts = self.counts(rows)
+        own = max(round(self.success_share * rows), 1)
+        rivals = self.rivals(rows)
+        counts = (own, rows - own - rivals, rivals)
         drawn = [
             self.episodes.draw(w, n, rng) for w, n in zip(self.weights, counts, strict=True) if n
         ]
         slot, step = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
-        first = torch.arange(rows, device=slot.device) < counts[0]
+        first = torch.arange(rows, device=slot.device) < own
         return slot, step, first.expand_as(slot)
 
     def returns(

@@ -117,19 +117,25 @@ def test_successes_of_other_modes_train_the_q_function_and_not_the_actor():
     assert {k: v.shape[v.dim() > 1] for k, v in kept.items()} == dict.fromkeys(kept, 8)
 
 
-def test_the_actor_learns_from_successes_alone_by_choice():
+def test_failures_teach_the_actor_until_a_mode_has_many_successes(monkeypatch):
     algo = build("ddiffpg")
     live(algo, 60)
-    batch = algo.sample()
-    won = algo.episodes.success[algo.for_actor(batch)["slot"]]
-    assert won.any() and not won.all()
-    algo.config.imitate_failures = False
-    rows = algo.for_actor(batch)
-    assert algo.episodes.success[rows["slot"]].all() and rows["success"][1:].all()
-    assert len(rows["index"]) == rows["action"].shape[1] == batch["action"].shape[1] // 2
-    config = bench.algos.registry["ddiffpg"].config
-    with pytest.raises(ValueError, match="imitate_failures=false: needs success_share > 0"):
-        config(imitate_failures=False, success_share=0.0)
+    algo.modes.labels = (torch.arange(len(algo.modes.slots)).numpy() > 0).astype(int)
+    algo.modes.count = algo.num_modes = 2  # the first has one success, the second all others
+    algo.mode_rows.changed()
+    batch = algo.for_actor(algo.sample())
+    success = batch["success"]
+    assert success[1:].any(1).all() and not success[1:].all(1).any() and not success[0].any()
+    algo.config.failures_until = 2
+    weights = algo.lessons(success)
+    assert (weights[:2] == 1).all(), "what explores, and a mode of few successes"
+    assert (weights[2][~success[2]] == 0).all() and (weights[2][success[2]] > 1).all()
+    torch.testing.assert_close(weights.mean(1), torch.ones(3))
+    rows = success.shape[1]
+    losses, real = torch.ones(3, rows), algo.actor.loss
+    losses[2][~success[2]] = 100.0
+    monkeypatch.setattr(algo.actor, "loss", lambda *given: 0 * real(*given) + losses.flatten())
+    assert float(algo.learn_actor(batch, batch["action"])) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
