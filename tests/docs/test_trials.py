@@ -11,7 +11,7 @@ def test_the_page_has_the_table_of_all_trials():
     known = {f"{name}-{task}" for name in OmegaConf.load(trials.FOLDER / "trials.yaml")
              for task in trials.TASKS}  # fmt: skip
     kept = {folder.name for folder in trials.FOLDER.iterdir() if folder.is_dir()}
-    assert kept - known == {"seed100-antmaze-v1"}, "which the page says is in no row"
+    assert kept <= known
 
 
 def test_a_mode_is_first_known_once():
