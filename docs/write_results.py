@@ -297,10 +297,11 @@ def main() -> None:
              if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
     mazes.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
     classes().savefig("docs/classes.png", dpi=110)
-    every = [r for r in done(CLASSES) if r.facts["task"] == DRAWN]
-    picture = mazes.path_map(every, table(every))
-    assert picture is not None
-    picture.savefig("docs/policies.png", dpi=80)
+    for name, folder, task in (("policies", CLASSES, DRAWN), ("ants", ANTS, "antmaze-v2")):
+        every = [r for r in done(folder) if r.facts["task"] == task]
+        picture = mazes.path_map(every, table(every))
+        assert picture is not None
+        picture.savefig(f"docs/{name}.png", dpi=80)
     return_curves().savefig("docs/control_tasks.png", dpi=110)
     write("README.md", "results", tables.markdown(results()))
     write("README.md", "policies", tables.markdown(policies()))
