@@ -277,7 +277,7 @@ class DDiffPG(Learner):
         self.num_modes = len(inheritance.parents)
         self.episodes.inherit_targets(inheritance.parents)
         if self.ways is not None:
-            self.ways.learn(self.modes, self.episodes)
+            self.ways.adopt(self.modes, self.episodes)
         self.mode_rows.changed()
 
     def learn(self) -> Scalars:

@@ -51,7 +51,7 @@ class KnownWays(nn.Module):
         self.passed[step.terminated | step.truncated] = False
         return followed
 
-    def learn(self, modes: Modes, episodes: Episodes) -> None:
+    def adopt(self, modes: Modes, episodes: Episodes) -> None:
         """Take in the modes found anew, and where the running episodes have been so far."""
         self.places.fill_(NOWHERE)
         points = modes.config.points

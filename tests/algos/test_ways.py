@@ -48,7 +48,7 @@ def walk(ways, paths):
 
 def known():
     ways = KnownWays(SPEC, most=4, radius=0.5)
-    ways.learn(
+    ways.adopt(
         RingModes(), RunningEpisodes(torch.zeros(3, 21, 2), torch.zeros(3, dtype=torch.int64))
     )
     return ways
@@ -75,7 +75,7 @@ def test_what_running_episodes_have_passed_is_found_out_when_modes_change():
     ways = known()
     at = torch.zeros(3, 21, 2)
     at[:, :6] = paths()
-    ways.learn(RingModes(), RunningEpisodes(at, torch.tensor([3, 3, 3])))
+    ways.adopt(RingModes(), RunningEpisodes(at, torch.tensor([3, 3, 3])))
     assert ways.passed[0, 0].tolist() == [True, True, True, False], "its last step is to come"
     assert not ways.passed[:, 1:].any(), "nobody is near to modes that there are not"
     one = walk(ways, torch.stack([at[:, 3], at[:, 4]], 1))
