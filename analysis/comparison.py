@@ -49,32 +49,44 @@ class Scope:
 def scopes(frame: pd.DataFrame) -> list[Scope]:
     """Return all tasks of a budget first, then its families, for every budget.
 
-    Tasks without modes are in none, and unfinished runs neither.
+    Tasks without modes are in none, and unfinished runs neither. All tasks are no scope where those
+    that all algorithms have done are of one family, whose averages they would repeat.
     """
-    done = finished(frame)
-    done = done[done["num_modes"] > 0] if len(done) else done
-    if done.empty:
-        return []
     found: list[Scope] = []
-    budgets = list(done.groupby(done["budget"].astype(str)))
+    budgets = by_budget(frame)
     for budget, part in budgets:
         tail = f", budget {budget}" if len(budgets) > 1 else ""
         families = list(part.groupby(part["family"].astype(str)))
-        if len(families) > 1:
+        if shared_families(part) > 1:
             found.append(Scope(f"all tasks{tail}", part))
         found += [Scope(f"{family}{tail}", own) for family, own in families]
     return found
 
 
-def mixed_budgets(frame: pd.DataFrame) -> list[str]:
-    """Return what is not averaged because budgets differ; empty where all are alike."""
+def by_budget(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the evaluations of finished runs on tasks with modes, by budget."""
     done = finished(frame)
     done = done[done["num_modes"] > 0] if len(done) else done
-    if done.empty or done["budget"].nunique() < 2:
-        return []
-    tasks = done.groupby(done["budget"].astype(str))["task"].unique()
-    named = "; ".join(f"{budget}: {', '.join(sorted(names))}" for budget, names in tasks.items())
-    return [f"not averaged over budgets ({named})"]
+    return [(str(name), part) for name, part in done.groupby(done["budget"].astype(str))]
+
+
+def shared_families(frame: pd.DataFrame) -> int:
+    """Return how many families the tasks that all algorithms have done are of."""
+    tasks, _ = matrices(frame, SHARE["sampled"])
+    return int(frame.loc[frame["task"].isin(tasks), "family"].nunique())
+
+
+def not_averaged(frame: pd.DataFrame) -> list[str]:
+    """Return what no scope averages over: budgets, and families that few algorithms share."""
+    budgets, notes = by_budget(frame), []
+    if len(budgets) > 1:
+        named = (f"{name}: {', '.join(sorted(part['task'].unique()))}" for name, part in budgets)
+        notes.append(f"not averaged over budgets ({'; '.join(named)})")
+    for name, part in budgets:
+        if part["family"].nunique() > 1 >= shared_families(part):
+            where = f", budget {name}" if len(budgets) > 1 else ""
+            notes.append(f"not averaged over families{where}: no tasks of two that all have done")
+    return notes
 
 
 def matrices(
@@ -108,6 +120,11 @@ def matrices(
         seeds = min(map(len, columns))
         found[algo] = np.stack([column[:seeds] for column in columns], axis=1)
     return tasks, found
+
+
+def counted(tasks: int) -> str:
+    """Return a number of tasks in words."""
+    return f"{tasks} task{'s' * (tasks > 1)}"
 
 
 def left_out(scope: Scope, metric: str = "solved_modes") -> list[str]:
@@ -181,8 +198,7 @@ def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
                 axes.plot(x, y, color=color, lw=1.1, alpha=0.7)
             axes.plot(*at, marks[row["algo"]], ms=8, mew=1.7, color=color,
                       mfc="white" if hollow else color)  # fmt: skip
-        count = int(table["tasks"].max())
-        axes.set_title(f"{scope.name} ({count} task{'s' * (count > 1)})")
+        axes.set_title(f"{scope.name} ({counted(int(table['tasks'].max()))})")
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         axes.set(xlabel="share of the modes that is solved", ylabel="success rate")
         axes.tick_params(labelbottom=True)  # also where the row below is shorter
@@ -225,7 +241,7 @@ def aggregates(frame: pd.DataFrame, metric: str = "solved_modes") -> Figure | No
         axes.set_ylim(len(algos) - 0.5, -0.5)
         axes.set_xlim(-0.03, 1.03)
         axes.grid(axis="x", alpha=0.25)
-    drawn.supxlabel(f"{METRICS[metric].label}, {len(tasks)} tasks", fontsize=8.5)
+    drawn.supxlabel(f"{METRICS[metric].label}, {counted(len(tasks))}", fontsize=8.5)
     return drawn
 
 

@@ -206,7 +206,7 @@ def overview(
 ) -> dict[str, Any]:
     """Return the figures and tables over all tasks, also written as files."""
     found = comparison.scopes(frame)
-    notes += comparison.mixed_budgets(frame)
+    notes += comparison.not_averaged(frame)
     done = [run for run in runs if run.facts["status"] == "done"]
     jobs = [
         Job(e.name, e.title, e.caption, partial(e.make, done, found))

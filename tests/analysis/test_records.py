@@ -194,7 +194,7 @@ def test_budgets_are_not_averaged(tmp_path):
         comparison.matrices(frame, "success")
     names = [scope.name for scope in comparison.scopes(frame)]
     assert names == ["maze, budget hour", "maze, budget quick"]
-    assert comparison.mixed_budgets(frame) == [
+    assert comparison.not_averaged(frame) == [
         "not averaged over budgets (hour: other; quick: maze-v1)"
     ]
 
@@ -209,6 +209,21 @@ def test_families_are_averaged_on_their_own_and_together(tmp_path):
     assert float(table.loc["one", "mean"].split()[0]) > 0.9
     together = np.mean([float(table.loc[name, "mean"].split()[0]) for name in ("one", "two")])
     assert float(table.loc["all tasks", "mean"].split()[0]) == pytest.approx(together, abs=0.01)
+
+
+def test_all_tasks_are_no_scope_where_algorithms_share_one_family(tmp_path):
+    edit(make_run(tmp_path, "alpha", task="a"), family="one")
+    edit(make_run(tmp_path, "alpha", task="b"), family="two")
+    edit(make_run(tmp_path, "beta", task="a"), family="one")
+    frame = load_results(tmp_path)
+    assert [scope.name for scope in comparison.scopes(frame)] == ["one", "two"]
+    assert comparison.not_averaged(frame) == [
+        "not averaged over families: no tasks of two that all have done"
+    ]
+    edit(make_run(tmp_path, "beta", task="b"), family="two")
+    frame = load_results(tmp_path)
+    assert [scope.name for scope in comparison.scopes(frame)] == ["all tasks", "one", "two"]
+    assert comparison.not_averaged(frame) == []
 
 
 def test_both_protocols_are_averaged_over_the_same_tasks(tmp_path):
