@@ -32,7 +32,9 @@ def policy_state(algo: Algorithm) -> dict[str, Any]:
 
 def settings_of(entry: Entry, stored: dict[str, Any]) -> Any:
     """Return stored settings as the dataclass they are now, former names read as today's."""
-    named = {entry.renamed.get(key, key): value for key, value in stored.items()}
+    named = OmegaConf.create({k: v for k, v in stored.items() if k not in entry.renamed})
+    for was in entry.renamed.keys() & stored.keys():
+        OmegaConf.update(named, entry.renamed[was], stored[was])
     return OmegaConf.to_object(OmegaConf.merge(entry.config, named))
 
 

@@ -25,7 +25,7 @@ class Entry:
     config: type
     summary: str
     info: Mapping[str, str]
-    renamed: Mapping[str, str]  # settings' former names and their names now, both dotted
+    renamed: Mapping[str, str]  # settings' former names, and their names now, which may be dotted
     presets: Path | None  # folder of presets that a plugin brings
 
 
@@ -53,7 +53,7 @@ class Registry(Mapping[str, Entry]):
                 name modules that building it imports, its property `modules` says which: those of
                 a record are imported only if the user names them.
             renamed: former names of settings, so that old records stay readable:
-                {"trace": "gae_lambda"}.
+                {"trace": "gae_lambda", "explore_share": "explorer.share"}.
             presets: folder that is laid out as bench/conf/presets is:
                 <preset>/<algorithm>/<task, family or _base>.yaml.
             info: further columns of `python -m bench list`; the one-line summary is the

@@ -36,7 +36,7 @@ SIZES = (
 REPAIRS = (
     ("play", "held random actions, scaled bonus", (
         "exploration.warmup", "exploration.hold", "novelty.coef", "novelty.normalize",
-        "novelty.frequencies", "novelty.lr", "novelty.recent", "explore_scale")),
+        "novelty.frequencies", "novelty.lr", "novelty.recent", "explorer.scale")),
     ("ascent", "ascent from executed actions and samples", (
         "target_start", "ascent_steps", "ascent_lr")),
     ("batches", "half successes, shared failures", (
@@ -48,7 +48,7 @@ REPAIRS = (
         "modes.loop_radius", "modes.threshold", "modes.smallest", "modes.most", "modes.every",
         "modes.evict")),
     ("commands", "commanded training episodes", (
-        "command_share", "explore_share", "explore_until")),
+        "command_share", "explorer.share", "explorer.until")),
     ("suite", "tubes and rivals (preset=suite)", ("modes.tube", "rival_share")),
 )  # fmt: skip
 

@@ -60,7 +60,7 @@ KNOBS = {
     "oracle-labels": ("oracle labels for clusters", ["algo.modes.labels=task"]),
     "unequal-shares": ("no equal shares", ["algo.modes.equal=false"]),
     "no-exploration": (
-        "no exploration critic", ["algo.novelty.coef=0", "algo.explore_until=1"]),
+        "no exploration critic", ["algo.novelty.coef=0", "algo.explorer.until=1"]),
 }  # fmt: skip
 COMMANDED = "ddiffpg"  # whose settings the third study changes
 STUDIES = ("all", "bonus", "successes", "knobs")

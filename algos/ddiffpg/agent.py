@@ -29,11 +29,11 @@ paper's; D-numbers are the defects that are not reproduced.
     included, where the release joins stored episodes and running ones.
 13. A Q-function that starts afresh (a split's second heir) loses its optimiser's momentum and
     keeps its curvature estimate.
-14. The exploration Q-function may learn from n-step returns (`explore_n_step`).
-15. `explore_failures=False`: episodes that explored in vain are no mode's failures.
-16. `explore_beyond=new`: a success is the end for the exploration Q-function too, and is worth
-    `explore_reward` of its reward. But what lies at the end of a mode that the episode has followed
-    is no discovery and worth nothing. So a second way to a known goal is sought.
+14. The exploration Q-function may learn from n-step returns (`explorer.n_step`).
+15. `explorer.failures=False`: episodes that explored in vain are no mode's failures.
+16. `explorer.beyond=new`: a success is the end for the exploration Q-function too, and is worth
+    `explorer.reward` of its reward. But what lies at the end of a mode that the episode has
+    followed is no discovery and worth nothing. So a second way to a known goal is sought.
 17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
 18. `failures_until`: once a mode has so many successes the actor learns from these alone. Where all
     actions in failures are worth the same it would confirm its own: an ant that stands still.
@@ -54,14 +54,14 @@ from ..common.ascent import climb
 from ..common.critics import TwinCritic, clip_by_group, inherit
 from ..common.diffusion import DiffusionConfig, DiffusionPolicy
 from ..common.exploration import BehaviourNoise
-from ..common.learner import Learner, LearnerConfig, Scalars, require_counts
+from ..common.learner import Learner, LearnerConfig, Scalars
 from ..common.networks import compute_in, gradient_step
 from ..common.novelty import NovelD
 from ..common.replay import take
 from .episodes import Episodes
+from .explorer import Explorer, ExplorerConfig
 from .modes import Inheritance, Modes, ModesConfig
 from .rows import ModeRows
-from .ways import KnownWays
 
 
 @dataclass
@@ -93,16 +93,8 @@ class Config(LearnerConfig):
     failures_until: int = 0  # successes of a mode from which on its failures teach the actor no
     # more; 0: they always do
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
-    explore_scale: float = 1.0  # weight of it in the exploration Q-function
-    explore_n_step: int = 1  # of the exploration Q-function's returns
-    explore_beyond: str = "after"  # after | new: what it expects beyond a success, where an episode
-    # ends: what in the last state, of which it learns nothing, so that it is drawn to known goals;
-    # nothing, and nothing beyond the end of a known mode that the episode has followed either
-    explore_reward: float = 0.0  # weight of the task's rewards in it, unless a mode was followed
-    explore_failures: bool = True  # whether the modes' Q-functions learn from what explored in vain
-    explore_share: float = 0.2  # of training episodes; 0: 1 / (M + 1)
-    explore_until: int = 0  # env steps after which no episode explores; 0: never
-    command_share: float = 0.8  # of the other episodes: command a mode instead of none
+    explorer: ExplorerConfig = field(default_factory=ExplorerConfig)
+    command_share: float = 0.8  # of the episodes that do not explore: command a mode, not none
     modes: ModesConfig = field(default_factory=ModesConfig)
 
     def __post_init__(self) -> None:
@@ -116,13 +108,8 @@ class Config(LearnerConfig):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
             )
-        if self.explore_beyond not in ("after", "new"):
-            raise ValueError(f"explore_beyond={self.explore_beyond!r}: valid are after, new")
-        if self.explore_beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
-            raise ValueError("explore_beyond=new: needs modes.discover=true and modes.tube > 0")
-        if self.explore_reward and self.explore_beyond != "new":
-            raise ValueError(f"explore_reward={self.explore_reward}: needs explore_beyond=new")
-        require_counts(self, "explore_n_step")
+        if self.explorer.beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
+            raise ValueError("explorer.beyond=new: needs modes.discover=true and modes.tube > 0")
         if self.mode_novelty and self.novelty.kind != "noveld":
             raise ValueError(f"mode_novelty={self.mode_novelty}: needs novelty.kind=noveld")
 
@@ -134,6 +121,10 @@ class Config(LearnerConfig):
     data="off-policy",
     commanded="yes",
     source="Li et al. 2024, arXiv 2406.00681",
+    renamed={
+        f"explore_{name}": f"explorer.{name}"
+        for name in ("share", "until", "n_step", "scale", "reward", "beyond", "failures")
+    },
 )
 class DDiffPG(Learner):
     """Diffusion policy gradient with discovered modes, a Q-function each and commands."""
@@ -161,9 +152,7 @@ class DDiffPG(Learner):
             spec, modes.capacity, device, copies, modes.stuck, modes.stuck_within
         )
         self.modes = Modes(self.episodes, modes, self.rng)
-        self.ways: KnownWays | None = None
-        if config.explore_beyond == "new":
-            self.ways = KnownWays(spec, config.modes.most, config.modes.tube).to(device)
+        self.explorer = Explorer(spec, config.explorer, modes).to(device)
         self.mode_rows = ModeRows(self.modes, config.success_share, config.rival_share)
         decay = config.weight_decay
         self.actor_opt = torch.optim.AdamW(
@@ -215,9 +204,7 @@ class DDiffPG(Learner):
         """Remember a vector step; file ended episodes; recluster when it is time."""
         warming_up = self.exploration.warming_up
         stored = {"target": step.action} if self.config.target_start == "stored" else {}
-        if self.ways is not None:
-            stored["followed"] = self.ways.note(step)
-        super().observe(step, **stored, **extra)
+        super().observe(step, **stored, **self.explorer.note(step), **extra)
         ended = self.episodes.append(step._replace(reward=step.reward * self.reward_scale))
         aside = self.set_aside(ended)
         for env, forget in zip(ended.tolist(), aside.tolist(), strict=True):
@@ -236,7 +223,7 @@ class DDiffPG(Learner):
     def set_aside(self, ended: Tensor) -> Tensor:
         """Say which of the environments (E,) whose episodes ended have explored in vain, (E,)."""
         exploring = (self.role[ended] == 0) & ~self.episodes.success[ended]
-        return exploring & bool(self.num_modes and not self.config.explore_failures)
+        return exploring & bool(self.num_modes and not self.config.explorer.failures)
 
     def observe_labels(self, label: Tensor) -> None:
         """Be told the task's labels (N,) of what ends next; heeded with `modes.labels=task`."""
@@ -248,9 +235,7 @@ class DDiffPG(Learner):
             return torch.zeros(count, dtype=torch.int64, device=self.device)
         config, device, rng = self.config, self.device, self.rng
         chance = torch.rand(2, count, device=device, generator=rng)
-        share = config.explore_share or 1 / (self.num_modes + 1)
-        if 0 < config.explore_until <= self.exploration.steps:
-            share = 0.0
+        share = self.explorer.share(self.num_modes, self.exploration.steps)
         mode = torch.randint(1, self.num_modes + 1, (count,), device=device, generator=rng)
         free = torch.where(chance[0] < config.command_share, mode, -1)
         return torch.where(chance[1] < share, 0, free)
@@ -276,8 +261,7 @@ class DDiffPG(Learner):
         self.role = role
         self.num_modes = len(inheritance.parents)
         self.episodes.inherit_targets(inheritance.parents)
-        if self.ways is not None:
-            self.ways.adopt(self.modes, self.episodes)
+        self.explorer.adopt(self.modes, self.episodes)
         self.mode_rows.changed()
 
     def learn(self) -> Scalars:
@@ -307,7 +291,8 @@ class DDiffPG(Learner):
         config = self.config
         rows = config.batch // (self.num_modes + 1)
         index = self.replay.draw(rows, self.rng)
-        reward, next_obs, discount = self.explored(index)
+        bonus = self.step_bonus if self.novelty.coef else None
+        reward, next_obs, discount = self.explorer.returns(self.replay, index, config.gamma, bonus)
         groups = {
             "obs": take(self.replay.fields["obs"], index)[None],
             "action": take(self.replay.fields["action"], index)[None],
@@ -336,28 +321,6 @@ class DDiffPG(Learner):
             where |= {"slot": slot, "step": step}
         embedding = self.embeddings[: self.num_modes + 1, None].expand(-1, rows, -1)
         return groups | where | {"embedding": embedding, "success": success}
-
-    def explored(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return rewards (b,), successors (b, O) and discounts (b,) of steps from replay rows (b,).
-
-        See `explore_beyond` for what lies beyond a success.
-        """
-        rows, counted = self.replay.ahead(index, self.config.explore_n_step)
-        fields = self.replay.fields
-        if self.ways is not None:
-            followed = take(fields["followed"], rows)
-            counted[1:] &= ~followed[:-1].cumsum(0).bool()
-        steps = torch.zeros_like(counted, dtype=torch.float32)
-        if self.novelty.coef:
-            steps = self.config.explore_scale * self.step_bonus(rows, counted)
-        if self.ways is not None:
-            steps = (steps + self.config.explore_reward * take(fields["reward"], rows)) * ~followed
-        reward, last, discount = self.replay.fold(rows, counted, steps, self.config.gamma)
-        if self.ways is not None:
-            discount = discount * ~(
-                take(fields["followed"], last) | take(fields["terminated"], last)
-            )
-        return reward, take(fields["next_obs"], last), discount
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""

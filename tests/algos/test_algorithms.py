@@ -11,6 +11,7 @@ import bench.algos
 from bench import testing
 from bench.algos.common.exploration import ExplorationConfig
 from bench.algos.common.novelty import NovelD, NoveltyConfig
+from bench.algos.ddiffpg.explorer import ExplorerConfig
 from bench.algos.dsac_d import ReturnCritic
 from bench.api import Spec, Transition
 from bench.configuration import resolve, understand
@@ -201,17 +202,18 @@ def test_the_papers_path_learns_too():
     assert torch.equal(algo.episodes.target, twin.episodes.target)
 
 
-def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success(monkeypatch):
+def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success():
     entry = bench.algos.registry["ddiffpg"]
-    config = entry.config(gamma=0.5, explore_n_step=3, normalize=False)
+    config = entry.config(gamma=0.5, explorer=ExplorerConfig(n_step=3), normalize=False)
     algo = entry.factory(testing.SPEC, config, "cpu")
     testing.feed(algo, 3 * testing.SPEC.horizon, seed=1)  # successes at every tenth step
     fields, envs = algo.replay.fields, testing.SPEC.num_envs
-    monkeypatch.setattr(algo, "step_bonus", lambda rows, counted: 0.1 * counted)
     row = torch.arange(7 * envs, 8 * envs)  # from the eighth step on all three are there
     for rows, sums, last in ((row, 0.1 + 0.05 + 0.025, 2), (row + envs, 0.15, 1)):
-        bonus, after, discount = algo.explored(rows)
-        torch.testing.assert_close(bonus, torch.full((envs,), sums))
+        reward, after, discount = algo.explorer.returns(
+            algo.replay, rows, 0.5, lambda _, counted: 0.1 * counted
+        )
+        torch.testing.assert_close(reward, torch.full((envs,), sums))
         final = rows + last * envs
         won = fields["terminated"][final]
         assert won.any() and not won.all()
@@ -222,7 +224,8 @@ def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success(mon
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_explored_in_vain_is_no_failure_of_a_mode_by_choice(kept):
     entry = bench.algos.registry["ddiffpg"]
-    config = entry.config(explore_failures=kept, exploration=ExplorationConfig(warmup=10_000))
+    explorer = ExplorerConfig(failures=kept)
+    config = entry.config(explorer=explorer, exploration=ExplorationConfig(warmup=10_000))
     algo = entry.factory(testing.SPEC, config, "cpu")  # it learns nothing, and keeps its modes
     testing.feed(algo, testing.SPEC.horizon, seed=1)
     before = len(algo.modes.failures) + len(algo.modes.slots)

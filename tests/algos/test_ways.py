@@ -7,6 +7,8 @@ import bench.algos
 from bench import testing
 from bench.algos.common.exploration import ExplorationConfig
 from bench.algos.common.novelty import NoveltyConfig
+from bench.algos.ddiffpg.explorer import ExplorerConfig
+from bench.algos.ddiffpg.modes import ModesConfig
 from bench.algos.ddiffpg.ways import KnownWays
 from bench.api import Spec, Transition
 
@@ -82,10 +84,10 @@ def test_what_running_episodes_have_passed_is_found_out_when_modes_change():
     assert one.tolist() == [[True, False, False]]
 
 
-def test_only_new_ways_are_worth_something_to_what_explores(monkeypatch):
+def test_only_new_ways_are_worth_something_to_what_explores():
     entry = bench.algos.registry["ddiffpg"]
     config = entry.config(
-        gamma=0.5, explore_n_step=3, explore_beyond="new", explore_reward=0.5, explore_scale=2.0,
+        gamma=0.5, explorer=ExplorerConfig(n_step=3, beyond="new", reward=0.5, scale=2.0),
         exploration=ExplorationConfig(warmup=10_000), novelty=NoveltyConfig(coef=1.0),
     )  # fmt: skip
     algo = entry.factory(testing.SPEC, config, "cpu")
@@ -94,14 +96,17 @@ def test_only_new_ways_are_worth_something_to_what_explores(monkeypatch):
     end = slice(9 * envs, 10 * envs)
     won = fields["terminated"][end].clone()
     assert won.any() and not won.all() and not fields["followed"].any()
-    monkeypatch.setattr(algo, "step_bonus", lambda rows, counted: 0.1 * counted)
-    rows = torch.arange(7 * envs, 8 * envs)
-    reward, _, discount = algo.explored(rows)
+
+    def returns():
+        rows = torch.arange(7 * envs, 8 * envs)
+        return algo.explorer.returns(algo.replay, rows, 0.5, lambda _, counted: 0.1 * counted)
+
+    reward, _, discount = returns()
     bonus = 0.2 * (1 + 0.5 + 0.25)
     torch.testing.assert_close(reward, bonus + 0.5 * 0.25 * won)
     torch.testing.assert_close(discount, 0.125 * ~won)
     fields["followed"][8 * envs : 10 * envs] = True  # from the second of the three steps on
-    reward, _, discount = algo.explored(rows)
+    reward, _, discount = returns()
     torch.testing.assert_close(reward, torch.full((envs,), 0.2))
     assert not discount.any()
 
@@ -110,7 +115,8 @@ def test_an_end_that_modes_lead_to_is_noted_in_the_replay_and_survives_a_checkpo
     entry = bench.algos.registry["ddiffpg"]
 
     def build():
-        config = entry.config(explore_beyond="new", exploration=ExplorationConfig(warmup=80))
+        explorer = ExplorerConfig(beyond="new")
+        config = entry.config(explorer=explorer, exploration=ExplorationConfig(warmup=80))
         return entry.factory(testing.SPEC, config, "cpu")
 
     algo = build()
@@ -124,20 +130,21 @@ def test_an_end_that_modes_lead_to_is_noted_in_the_replay_and_survives_a_checkpo
     twin.load_state_dict(algo.state_dict())
     for one in (algo, twin):
         testing.feed(one, 5, seed=3)
-    assert torch.equal(algo.ways.passed, twin.ways.passed) and algo.ways.passed.any()
+    known = algo.explorer.ways
+    assert torch.equal(known.passed, twin.explorer.ways.passed) and known.passed.any()
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("explorer", "modes", "said"),
     [
-        ({"explore_reward": 1.0}, "explore_reward=1.0: needs explore_beyond=new"),
-        ({"explore_beyond": "new", "modes": {"tube": 0.0}}, "explore_beyond=new: needs"),
-        ({"explore_beyond": "new", "modes": {"discover": False}}, "explore_beyond=new: needs"),
-        ({"explore_beyond": "old"}, "valid are after, new"),
+        ({"reward": 1.0}, {}, "explorer.reward=1.0: needs explorer.beyond=new"),
+        ({"beyond": "new"}, {"tube": 0.0}, "explorer.beyond=new: needs"),
+        ({"beyond": "new"}, {"discover": False}, "explorer.beyond=new: needs"),
+        ({"beyond": "old"}, {}, "explorer.beyond='old': valid are after, new"),
+        ({"n_step": 0}, {}, "explorer.n_step=0: valid are integers from 1"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings, said):
+def test_settings_that_mean_nothing_are_refused(explorer, modes, said):
     config = bench.algos.registry["ddiffpg"].config
-    modes = type(config().modes)(**settings.pop("modes", {}))
     with pytest.raises(ValueError, match=said):
-        config(modes=modes, **settings)
+        config(modes=ModesConfig(**modes), explorer=ExplorerConfig(**explorer))

@@ -9,7 +9,7 @@ import yaml
 
 import bench
 from bench.configuration import as_dict, resolve, understand
-from bench.policy import spec_of
+from bench.policy import settings_of, spec_of
 from bench.settings import flat
 from bench.standing import with_names_now
 
@@ -45,6 +45,13 @@ def test_settings_of_an_older_run_are_compared_under_their_names_now():
     assert named["algo.gae_lambda"] == now["algo.gae_lambda"] == was["algo"]["trace"]
     assert named["algo.clip_ratio"] == now["algo.clip_ratio"]
     assert not {"algo.trace", "algo.ratio"} & named.keys()
+
+
+def test_a_setting_that_moved_into_another_is_read_there():
+    entry = bench.algos.registry["ddiffpg"]
+    settings = settings_of(entry, {"gamma": 0.9, "explore_share": 0.4, "modes": {"most": 3}})
+    assert (settings.gamma, settings.explorer.share, settings.modes.most) == (0.9, 0.4, 3)
+    assert settings.explorer.until == entry.config().explorer.until, "what it does not name stays"
 
 
 def test_a_position_that_was_a_slice_of_the_observation_is_its_size():

@@ -219,6 +219,11 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
         (["algo=sac", "task=pointmaze-v1", "algo.precision=fp8"], "valid are fp32, bf16, auto"),
         (["algo=sac", "task=pointmaze-v1", "overlap=maybe"], "overlap"),
         (["algo=ppo", "task=pointmaze-v1", "algo.trace=0.9"], "it is 'algo.gae_lambda' now"),
+        (["algo=ddiffpg", "task=reach", "algo.explore_share=1"], "'algo.explorer.share' now"),
+        (
+            ["algo=ddiffpg", "task=reach", "algo.explorer.beyond=old"],
+            "explorer.beyond='old': valid are after, new",
+        ),
         (["algo=sac", "task=pointmaze-v1", "algo.gamma=high"], "algo.gamma"),
         (["algo=sac", "task=pointmaze-v1", "algo.critic.kind=c52"], "valid are c51, scalar"),
         (["algo=sac", "task=pointmaze-v1", "env_steps=-5"], "env_steps=-5"),
