@@ -347,10 +347,14 @@ class Scene(Protocol):
 
 @dataclass(frozen=True)
 class Camera:
-    """Where pictures of a scene are taken from: it looks at a point (m) from a distance (m)."""
+    """Where pictures of a scene are taken from: it looks at a point (m) from a distance (m).
+
+    What is drawn with y downwards, as the text of a layout is, is `mirrored`: turned upside down.
+    """
 
     lookat: tuple[float, float, float]
     distance: float
     azimuth: float  # degrees
     elevation: float  # degrees, -90 from above
     fovy: float = 45.0  # degrees
+    mirrored: bool = False

@@ -40,6 +40,7 @@ class Painter:
         self.camera.lookat[:] = camera.lookat
         self.camera.distance, self.camera.azimuth = camera.distance, camera.azimuth
         self.camera.elevation = camera.elevation
+        self.mirrored = camera.mirrored
         self.half_width = camera.distance * np.tan(np.radians(camera.fovy / 2))
         try:
             self.renderer = mujoco.Renderer(self.model, size, size)
@@ -78,7 +79,8 @@ class Painter:
                 mujoco.mjv_connector(geom, kind, radius, start, stop)
                 geom.emission, geom.specular, geom.shininess = 0.4, 0.0, 0.0
                 scene.ngeom += 1
-        return self.renderer.render()
+        picture = self.renderer.render()
+        return picture[::-1].copy() if self.mirrored else picture
 
     def close(self) -> None:
         """Release the graphics context."""

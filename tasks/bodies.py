@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mujoco
 
-from .layout import CELL, Layout
+from .layout import CELL, GOAL_RADIUS, Layout
 
 WALL_HEIGHT = 6.0  # m; an ant driven by novelty climbs over walls of 2 m
 INTEGRATORS = {
@@ -31,6 +31,7 @@ def ant(layout: Layout, integrator: str) -> mujoco.MjModel:
     for actuator in spec.actuators:
         actuator.gear[0] = 30
     add_walls(spec, layout)
+    paint(spec, layout)
     return spec.compile()
 
 
@@ -46,12 +47,14 @@ def point(layout: Layout) -> mujoco.MjModel:
     geom = spec.geom("particle_geom")
     geom.size[0] = 0.3
     geom.mass = 1.0
+    geom.rgba = [0.2, 0.35, 0.7, 1]  # it has none
     for joint in spec.joints:
         joint.damping[0] = 6.93
     for actuator in spec.actuators:
         actuator.gear[0] = 27.7
     spec.geom("ground").contype = 0  # a point has no height to fall
     add_walls(spec, layout)
+    paint(spec, layout)
     return spec.compile()
 
 
@@ -80,3 +83,18 @@ def add_walls(spec: mujoco.MjSpec, layout: Layout) -> None:
                 conaffinity=1,
                 rgba=[0.55, 0.57, 0.6, 1],
             )
+
+
+def paint(spec: mujoco.MjSpec, layout: Layout) -> None:
+    """Draw a plain floor in soft light, and the goals as wide as they count."""
+    floor = next(g for g in spec.geoms if g.type == mujoco.mjtGeom.mjGEOM_PLANE)
+    floor.material, floor.rgba = "", [0.93, 0.93, 0.91, 1]
+    for light in spec.lights:
+        light.active = False  # too bright for anything but a checkered floor
+    head = spec.visual.headlight
+    head.ambient, head.diffuse, head.specular = [0.5] * 3, [0.4] * 3, [0.1] * 3
+    for x, y in layout.goal_positions:
+        spec.worldbody.add_site(
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=[x, y, 0.01], size=[GOAL_RADIUS, 0.01, 0],
+            rgba=[0.18, 0.62, 0.36, 1],
+        )  # fmt: skip

@@ -215,9 +215,11 @@ class MazeWorld(World):
         # v1's start square is two cells wide at most: the free cell less the body's extent
         self.spread = CELL / 2 - task.radius if training and task.random_start else 0.0
         self.extent = x0, x1, y0, y1 = self.maze.extent
-        # from far above through a long lens, so that high walls hide nothing
+        # from far above through a long lens, so that high walls hide nothing; y downwards, as in
+        # the layout's text and in figures of paths
         far = 0.52 * max(x1 - x0, y1 - y0) / np.tan(np.radians(4.0))
-        self.camera = Camera(((x0 + x1) / 2, (y0 + y1) / 2, 0.0), float(far), 90.0, -90.0, 8.0)
+        centre = ((x0 + x1) / 2, (y0 + y1) / 2, 0.0)
+        self.camera = Camera(centre, float(far), 90.0, -90.0, 8.0, mirrored=True)
         side = round(CELL / BIN)
         self.visits = np.zeros([side * n for n in self.maze.walls.shape], np.int64)
         self.free = ~np.kron(self.maze.walls, np.ones((side, side), bool)).astype(bool)

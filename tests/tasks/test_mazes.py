@@ -8,6 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from bench.errors import UsageError
+from bench.rendering import Painter
 from bench.tasks import make_env, make_task
 from bench.tasks.homotopy import letters
 from bench.tasks.layout import LAYOUTS, parse
@@ -358,3 +359,28 @@ def test_a_users_layout_and_the_unseen_obstacles():
         assert make_task("antmaze", layout=[block]).layout == LAYOUTS[block]
     with pytest.raises(UsageError, match="Did you mean 'v3-block1'"):
         make_task("pointmaze", layout=["v3-blok1"])
+
+
+@pytest.mark.parametrize("name", ["pointmaze-v3", "antmaze-v2"])
+def test_a_picture_is_turned_as_the_text_of_the_layout(name):
+    task = make_task(name)
+    env = task.make(1, 0, training=False)
+    env.reset(seed=0)
+    try:
+        painter = Painter(env.scene, 32 * max(task.maze.walls.shape))
+    except UsageError as error:
+        pytest.skip(str(error))
+    picture = painter.frame(env.scene.states()[0]).astype(float)
+    painter.close()
+    env.close()
+    side = picture.shape[0] / (1.04 * max(task.maze.walls.shape))  # pixels of a cell
+    middle = (picture.shape[0] - 1) / 2
+    for i, row in enumerate(task.layout):
+        for j, mark in enumerate(row):
+            y, x = (round(middle + side * (at - (n - 1) / 2))
+                    for at, n in zip((i, j), task.maze.walls.shape, strict=True))  # fmt: skip
+            red, green, _ = picture[y - 2 : y + 3, x - 2 : x + 3].mean((0, 1))
+            if mark == "G":
+                assert green > 1.5 * red, "a goal is where the text has it"
+            elif mark != "R":
+                assert (green < 180) == (mark == "#"), (mark, i, j)
