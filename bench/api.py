@@ -190,6 +190,19 @@ class TakesLabels(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksTask(Protocol):
+    """Settings of an algorithm some of which do not go with every task."""
+
+    def check_task(self, spec: Spec) -> None:
+        """Check that the settings go with a task, before anything of a run is written.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        ...
+
+
 class Branch(NamedTuple):
     """A place at which ways of succeeding part.
 

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import bench.algos
 import bench.tasks
+from bench.api import ChecksTask, Spec
 from bench.errors import UsageError
 from bench.registry import Entry, Registry, load_plugins, unknown
 from bench.settings import Settings, check
@@ -229,8 +230,13 @@ def resolve(overrides: list[str]) -> Settings:
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(one_line(error, overrides)) from None
     check(settings)
-    names = settings.names
-    bench.tasks.registry[names.task].factory(names.task, settings.task)  # it checks its settings
+    name = settings.names.task
+    task = bench.tasks.registry[name].factory(name, settings.task)  # it checks its settings
+    if isinstance(settings.algo, ChecksTask):
+        try:
+            settings.algo.check_task(Spec.of(task, settings.num_envs, settings.seed))
+        except ValueError as error:
+            raise UsageError(f"algo.{error} (task {name})") from None
     return settings
 
 

@@ -67,6 +67,10 @@ class LearnerConfig:
         if not 0 <= self.success_share <= 1:
             raise ValueError(f"success_share={self.success_share}: valid are numbers in [0, 1]")
 
+    def check_task(self, spec: Spec) -> None:
+        """Check that the bonus goes with a task (see `NoveltyConfig.check_task`)."""
+        self.novelty.check_task(spec)
+
 
 class Learner(nn.Module, ABC):
     """Remembers transitions and learns from them, `updates` times per vector step.

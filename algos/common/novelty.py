@@ -59,6 +59,15 @@ class NoveltyConfig:
         if self.observe not in ("all", "position"):
             raise ValueError(f"novelty.observe={self.observe!r}: valid are all, position")
 
+    def check_task(self, spec: Spec) -> None:
+        """Check that there is something to count.
+
+        Raises:
+            ValueError: if visits are to be counted of a task without a position.
+        """
+        if self.kind == "counts" and not spec.position_dim:
+            raise ValueError("novelty.kind=counts: needs a task with a position; valid is noveld")
+
 
 class Bonus(nn.Module, ABC):
     """What every bonus has: a weight, which may fall to 0, and a mean that it is divided by.
@@ -140,9 +149,8 @@ def make_bonus(spec: Spec, config: NoveltyConfig, warmup: int) -> Bonus:
     Raises:
         ValueError: if visits are to be counted of a task without a position.
     """
+    config.check_task(spec)
     if config.kind == "counts":
-        if not spec.position_dim:
-            raise ValueError("novelty.kind=counts: needs a task with a position; valid is noveld")
         return EpisodicCounts(spec.num_envs, config, warmup)
     return NovelD(spec.obs_dim, spec.position_dim, config, warmup)
 

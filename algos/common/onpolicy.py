@@ -58,6 +58,10 @@ class OnPolicyConfig:
             raise ValueError(f"std={self.std}: valid are numbers above 0")
         require_counts(self, "rollout", "epochs", "batch")
 
+    def check_task(self, spec: Spec) -> None:
+        """Check that the bonus goes with a task (see `NoveltyConfig.check_task`)."""
+        self.novelty.check_task(spec)
+
 
 class OnPolicy(nn.Module, ABC):
     """A diagonal Gaussian with one spread for all states, a value function, and their rollouts.

@@ -113,6 +113,16 @@ class Config(LearnerConfig):
         if self.mode_novelty and self.novelty.kind != "noveld":
             raise ValueError(f"mode_novelty={self.mode_novelty}: needs novelty.kind=noveld")
 
+    def check_task(self, spec: Spec) -> None:
+        """Check that what the settings go by is there.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        super().check_task(spec)
+        if self.explorer.beyond == "new" and not spec.position_dim:
+            raise ValueError("explorer.beyond=new: needs a task with a position; valid is after")
+
 
 @register(
     "ddiffpg",

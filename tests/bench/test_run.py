@@ -242,6 +242,18 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
         (["algo=sac", "task=pointmaze-v1", "plugins=[nowhere]"], "no module 'nowhere'"),
         (["algo=sac", "task=pointmaze", "task.layout=['####','#RG.','####']"], "border"),
         (["algo=sac", "task=antmaze-v1", "task.integrator=euler"], "rk4, implicitfast"),
+        (["algo=sac", "task=gym", "algo.novelty.kind=counts"], "needs a task with a position"),
+        (["algo=ppo", "task=gym", "algo.novelty.kind=counts"], "algo.novelty.kind=counts: needs"),
+        (
+            [
+                "algo=ddiffpg",
+                "task=gym",
+                "algo.explorer.beyond=new",
+                "algo.modes.discover=true",
+                "algo.modes.tube=1",
+            ],
+            "explorer.beyond=new: needs a task with a position",
+        ),
         (["algo=sac", "task=gym", "task.id=Pendulm-v1"], "Did you mean"),
         (["algo=sac", "task=gym", "task.id=CartPole-v1"], "actions must be"),
     ],
