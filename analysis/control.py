@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.analysis.catalogue import figure
 from bench.analysis.load import per_algo
 from bench.analysis.runs import RunRecord
-from bench.analysis.style import INK, algo_colors, new_figure
+from bench.analysis.style import INK, new_figure
 
 WIDEST = 4  # panels side by side
 
@@ -50,47 +51,65 @@ def control(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     for axes, run in zip(grid, chosen, strict=False):
         matrix = control_matrix(run)
         order = np.argsort(matrix.argmax(axis=1), kind="stable")
-        axes.imshow(matrix[order], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        for i, row in enumerate(matrix[order]):
-            for j, share in enumerate(row):
-                if share >= 0.05:
-                    color = "white" if share > 0.6 else INK
-                    axes.text(j, i, f"{share:.0%}", ha="center", va="center", fontsize=6,
-                              color=color)  # fmt: skip
-        names = [*run.modes, "other", "failure"]
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(matrix)), [str(i) for i in order])
+        draw_shares(axes, matrix[order], run.modes, [str(i) for i in order])
         axes.set(xlabel="obtained", ylabel="commanded")
         axes.set_title(f"{run.facts['algo']}, seed {run.facts['seed']}")
     return drawn
 
 
+def draw_shares(
+    axes: Axes,
+    shares: np.ndarray,
+    modes: Sequence[str],
+    rows: Sequence[str],
+    ranges: np.ndarray | None = None,
+) -> None:
+    """Draw shares of episodes (R, K + 2) by label as a heat map; those below 5 % are not written.
+
+    Args:
+        axes: to draw on.
+        shares: of the named modes, then `other`, then failure.
+        modes: names of the K modes.
+        rows: names of the rows.
+        ranges: (2, R, K + 2) least and largest, written too where they differ by 5 % or more.
+    """
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.argwhere(shares >= 0.05):
+        share, text = shares[i, j], f"{shares[i, j]:.0%}"
+        if ranges is not None and np.ptp(ranges[:, i, j]) >= 0.05:
+            low, high = 100 * ranges[:, i, j]
+            text += f" ({low:.0f}–{high:.0f})"
+        axes.text(j, i, text, ha="center", va="center", fontsize=6,
+                  color="white" if share > 0.6 else INK)  # fmt: skip
+    names = [*modes, "other", "failure"]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+
+
 @figure(
     "task", "modes", "Which modes the policy takes by itself",
-    "Share of the last evaluation's episodes, sampled: mean over seeds, lines from the least to "
-    "the largest.", place=4,
+    "Share of the last evaluation's episodes, sampled: mean over seeds, in parentheses the least "
+    "and the largest where seeds differ.", place=4,
 )  # fmt: skip
 def by_mode(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
-    """Return the share of the episodes that each mode gets, sampled, mean and range over seeds."""
+    """Return the share of the episodes that each mode gets, sampled, a row per algorithm."""
     runs = [r for r in runs if not r.last("sampled").empty]
     if not runs or not runs[0].modes:
         return None
     modes, algos = runs[0].modes, sorted({r.facts["algo"] for r in runs})
-    names, colors = [*modes, "other", "failure"], algo_colors(algos)
-    drawn = new_figure(max(1.1 * len(names), 4.5), 2.5)
-    axes, width = drawn.subplots(), 0.8 / len(algos)
-    for i, algo in enumerate(algos):
-        rows = []
-        for run in (r for r in runs if r.facts["algo"] == algo):
-            labels = run.last("sampled")["mode"].to_numpy()
-            share = np.zeros(len(names))
-            np.add.at(share, labels, 1 / len(labels))
-            rows.append(share)
-        shares = np.array(rows)
-        x = np.arange(len(names)) + (i - (len(algos) - 1) / 2) * width
-        axes.bar(x, shares.mean(axis=0), width, color=colors[algo], label=algo)
-        axes.vlines(x, shares.min(axis=0), shares.max(axis=0), color=INK, lw=0.8)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_ylabel("share of episodes")
-    drawn.legend(loc="outside upper center", ncols=6)
+    shares = [
+        np.array([taken(run) for run in runs if run.facts["algo"] == algo]) for algo in algos
+    ]  # of each algorithm (seeds, K + 2)
+    drawn = new_figure(max(0.85 * (len(modes) + 2) + 1.0, 4.0), 0.24 * len(algos) + 0.8)
+    means, low, high = (np.array([f(own, axis=0) for own in shares])
+                        for f in (np.mean, np.min, np.max))  # fmt: skip
+    draw_shares(drawn.subplots(), means, modes, algos, np.stack([low, high]))
     return drawn
+
+
+def taken(run: RunRecord) -> np.ndarray:
+    """Return how often the last evaluation, sampled, led to label k, (K + 2,), failures last."""
+    labels = run.last("sampled")["mode"].to_numpy()
+    share = np.zeros(len(run.modes) + 2)
+    np.add.at(share, labels, 1 / len(labels))
+    return share

@@ -13,7 +13,7 @@ from bench.analysis.load import per_algo
 from bench.analysis.runs import RunRecord
 from bench.analysis.style import mode_color, new_figure
 
-ROW = 0.24  # inches per bar
+ROW, TITLE = 0.24, 0.3  # inches per bar, and per panel
 MISSES = 2  # evaluations in a row without a mode that make it lost
 
 
@@ -65,8 +65,8 @@ def survival(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     chosen = per_algo([r for r in runs if not r.last("sampled").empty], frame, "sampled")
     if not chosen or not chosen[0].modes:
         return None
-    bars = len(chosen[0].modes) * len(chosen)
-    drawn = new_figure(7.5, ROW * bars + 0.9)
+    panel = ROW * len(chosen[0].modes) + TITLE
+    drawn = new_figure(7.5, panel * len(chosen) + 0.6)
     drawn.records = [run.path for run in chosen]
     grid = np.atleast_1d(drawn.subplots(len(chosen), 1, sharex=True))
     for axes, run in zip(grid, chosen, strict=True):
