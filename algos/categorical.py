@@ -28,6 +28,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from . import register
 from .common.learner import Scalars
@@ -56,15 +57,10 @@ class Config(SACConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        if self.categories < 2:
-            raise ValueError(f"categories={self.categories}: valid are integers from 2")
-        if not 0 <= self.category_entropy <= 1:
-            raise ValueError(
-                f"category_entropy={self.category_entropy}: valid are numbers in [0, 1]"
-            )
-        for name in ("category_temperature", "gumbel"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)}: valid are numbers above 0")
+        require(self, "[2, inf)", "categories")
+        require(self, "[0, 1]", "category_entropy")
+        require(self, "(0, inf)", "category_temperature", "gumbel")
+        require(self, "[0, inf)", "category_lr")
 
 
 @register(

@@ -30,11 +30,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from . import register
 from .common.diffusion import DiffusionConfig
 from .common.flow import FlowPolicy
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.networks import gradient_step, mlp
 from .common.onpolicy import OnPolicy, OnPolicyConfig, Rows
 
@@ -60,7 +61,10 @@ class Config(OnPolicyConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "frozen", "flow_batch", "flow_epochs", "imitated", "imitation_epochs")
+        FlowPolicy.check(self.flow, "flow")
+        require(self, "[0, inf)", "flow_lr")
+        require(self, "[1, inf)", "frozen", "flow_batch", "flow_epochs", "imitated",
+                "imitation_epochs")  # fmt: skip
 
 
 @register(

@@ -27,10 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.candidates import candidates
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.networks import gradient_step
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
@@ -56,11 +57,11 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(
-            self, "delay", "entropy_every", "entropy_states", "entropy_samples", "components"
-        )
-        if self.scale <= 0:
-            raise ValueError(f"scale={self.scale}: valid are numbers above 0")
+        require(self, "[1, inf)", "delay", "entropy_every", "entropy_states", "entropy_samples",
+                "components")  # fmt: skip
+        require(self, "(0, inf)", "scale")
+        require(self, "[0, inf)", "noise", "scale_lr")
+        require(self, "(-inf, inf)", "target_entropy")
 
 
 @register(

@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.candidates import best_of
 from .common.exploration import BehaviourNoise
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 SPECIFIED = 50  # candidates of the code
@@ -48,9 +49,8 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "explore_candidates")
-        if self.eta < 0:
-            raise ValueError(f"eta={self.eta}: valid are numbers from 0")
+        require(self, "[0, inf)", "eta", "noise")
+        require(self, "[1, inf)", "explore_candidates")
 
 
 @register(

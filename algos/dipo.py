@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from . import register
 from .common.ascent import climb
 from .common.exploration import BehaviourNoise
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 
@@ -47,9 +48,8 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "ascent_steps")
-        if self.ascent_clip < 0:
-            raise ValueError(f"ascent_clip={self.ascent_clip}: valid are numbers from 0")
+        require(self, "[1, inf)", "ascent_steps")
+        require(self, "[0, inf)", "ascent_lr", "ascent_clip", "noise")
 
 
 @register(

@@ -31,11 +31,12 @@ import torch
 from torch import Tensor
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.candidates import best_of, candidate_values, candidates
 from .common.exploration import BehaviourNoise
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 SPECIFIED = 32  # candidates of the code's evaluation
@@ -59,11 +60,9 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "particles")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature}: valid are numbers above 0")
-        if self.particle_noise < 0:
-            raise ValueError(f"particle_noise={self.particle_noise}: valid are numbers from 0")
+        require(self, "[1, inf)", "particles")
+        require(self, "(0, inf)", "temperature")
+        require(self, "[0, inf)", "particle_noise", "noise")
 
 
 @register(

@@ -34,11 +34,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import dacer, register
 from .common.critics import ExactValues
 from .common.diffusion import DiffusionConfig, DiffusionPolicy
-from .common.learner import require_counts
 from .common.offpolicy import Batch
 
 
@@ -61,7 +61,9 @@ class ReturnConfig(DiffusionConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "samples")
+        DiffusionPolicy.check(self, "critic")
+        require(self, "[1, inf)", "samples", prefix="critic.")
+        require(self, "(-inf, inf)", "v_min", "v_max", prefix="critic.")
         if not self.v_min < self.v_max:
             raise ValueError(f"critic.v_min={self.v_min}: valid are numbers below critic.v_max")
 
@@ -81,6 +83,7 @@ class Config(dacer.Config):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
+        require(self, "[0, inf)", "temperature")
         if self.temperature and self.critic.v_min >= 0:
             raise ValueError(
                 f"temperature={self.temperature}: valid only with critic.v_min below 0"

@@ -17,17 +17,21 @@ good as many: one network call per action. Differences from the authors' code be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from . import dpmd, register
+from .common.diffusion import DiffusionPolicy
 from .common.flow import FlowPolicy
 
 
 @dataclass
 class Config(dpmd.Config):
     """Settings of FPMD: those of DPMD."""
+
+    actor_class: ClassVar[type[DiffusionPolicy]] = FlowPolicy
 
 
 @register(

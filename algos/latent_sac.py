@@ -35,10 +35,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from . import register
 from .common.critics import TwinCritic
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.networks import RunningNorm, gradient_step, mlp
 from .common.offpolicy import Batch
 from .common.replay import take
@@ -72,13 +73,10 @@ class Config(SACConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "recent")
-        if self.skills < 2:
-            raise ValueError(f"skills={self.skills}: valid are integers from 2")
-        if self.skill_size <= 0:
-            raise ValueError(f"skill_size={self.skill_size}: valid are numbers above 0")
-        if self.diversity < 0:
-            raise ValueError(f"diversity={self.diversity}: valid are numbers from 0")
+        require(self, "[2, inf)", "skills")
+        require(self, "(0, inf)", "skill_size")
+        require(self, "[0, inf)", "diversity", "discriminator_lr")
+        require(self, "[1, inf)", "discriminator", "recent")
         if self.judge not in JUDGED:
             raise ValueError(f"judge={self.judge!r}: valid are {', '.join(JUDGED)}")
 

@@ -25,9 +25,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.ranges import require
+
 from . import register
 from .common.candidates import best_of, candidate_values
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 SPECIFIED = 10  # candidates of the code's evaluation
@@ -49,11 +51,10 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "proposals", "act_candidates")
+        require(self, "(0, inf)", "temperature")
+        require(self, "[1, inf)", "proposals", "act_candidates")
         if self.target not in ("noise", "gradient"):
             raise ValueError(f"target={self.target!r}: valid are noise, gradient")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature}: valid are numbers above 0")
 
 
 @register(

@@ -40,10 +40,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.candidates import best_of, candidate_values
-from .common.learner import LearnerConfig, Scalars, require_counts
+from .common.learner import LearnerConfig, Scalars
 from .common.networks import compute_in, gradient_step, mlp, require_activation
 from .common.offpolicy import Batch, OffPolicy
 from .maxentdp import truncated_normal
@@ -67,8 +68,7 @@ class FlowConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         require_activation(self.activation, "actor.activation")
-        if self.steps < 1:
-            raise ValueError(f"actor.steps={self.steps}: valid are integers from 1")
+        require(self, "[1, inf)", "steps", "hidden", prefix="actor.")
 
 
 @dataclass
@@ -93,11 +93,12 @@ class Config(LearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "own", "uniform", "probes")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature}: valid are numbers above 0")
-        if not 0 <= self.instant <= 1:
-            raise ValueError(f"instant={self.instant}: valid are numbers in [0, 1]")
+        require(self, "[1, inf)", "own", "uniform", "probes")
+        require(self, "(0, inf)", "temperature")
+        require(self, "(0, 1]", "ema")
+        require(self, "[0, 1]", "instant")
+        require(self, "[0, inf)", "temperature_lr")
+        require(self, "(-inf, inf)", "target_entropy")
         if self.entropy_backup and self.critic.kind == "c51" and self.critic.v_min >= 0:
             raise ValueError("entropy_backup=True: valid only with critic.v_min below 0")
 

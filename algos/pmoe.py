@@ -29,6 +29,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.learner import Scalars
@@ -54,8 +55,7 @@ class Config(SACConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        if self.experts < 2:
-            raise ValueError(f"experts={self.experts}: valid are integers from 2")
+        require(self, "[2, inf)", "experts")
         if self.estimator not in ESTIMATORS:
             raise ValueError(f"estimator={self.estimator!r}: valid are {', '.join(ESTIMATORS)}")
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.exploration import BehaviourNoise
@@ -50,8 +51,8 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature}: valid are numbers above 0")
+        require(self, "(0, inf)", "temperature")
+        require(self, "[0, inf)", "noise")
 
 
 @register(

@@ -22,9 +22,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.ranges import require
+
 from . import register
 from .common.candidates import best_of, candidate_values, candidates
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.offpolicy import Batch, DiffusionLearner, DiffusionLearnerConfig
 
 SPECIFIED = 32  # candidates of the code's evaluation
@@ -50,12 +52,9 @@ class Config(DiffusionLearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(
-            self, "candidates", "target_candidates", "explore_candidates", "act_candidates",
-            "entropy_steps",
-        )  # fmt: skip
-        if self.uniform < 0:
-            raise ValueError(f"uniform={self.uniform}: valid are integers from 0")
+        require(self, "[0, inf)", "uniform", "entropy")
+        require(self, "[1, inf)", "candidates", "target_candidates", "explore_candidates",
+                "act_candidates", "entropy_steps")  # fmt: skip
 
 
 @register(

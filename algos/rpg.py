@@ -35,9 +35,10 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from . import register
-from .common.learner import Scalars, require_counts
+from .common.learner import Scalars
 from .common.networks import gradient_step, mlp
 from .common.offpolicy import Batch
 from .common.replay import take
@@ -66,15 +67,10 @@ class Config(SACConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "latent", "recent")
-        if self.codes < 2:
-            raise ValueError(f"codes={self.codes}: valid are integers from 2")
-        if self.information < 0:
-            raise ValueError(f"information={self.information}: valid are numbers from 0")
-        if self.std <= 0:
-            raise ValueError(f"std={self.std}: valid are numbers above 0")
-        if self.noise < 0:
-            raise ValueError(f"noise={self.noise}: valid are numbers from 0")
+        require(self, "[1, inf)", "latent", "recognition", "recent")
+        require(self, "[2, inf)", "codes")
+        require(self, "(0, inf)", "std")
+        require(self, "[0, inf)", "information", "noise", "recognition_lr")
 
 
 @register(

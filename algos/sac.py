@@ -20,6 +20,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.learner import LearnerConfig, Scalars
@@ -49,6 +50,10 @@ class Config(LearnerConfig):
         """
         super().__post_init__()
         require_activation(self.activation)
+        require(self, "[1, inf)", "hidden")
+        require(self, "(0, inf)", "temperature")
+        require(self, "[0, inf)", "temperature_lr")
+        require(self, "(-inf, inf)", "target_entropy")
         if self.entropy_backup and self.critic.kind != "scalar":
             raise ValueError("entropy_backup=True: valid only with critic.kind=scalar")
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec
+from bench.ranges import require
 
 from . import register
 from .common.exploration import BehaviourNoise
-from .common.learner import LearnerConfig, Scalars, require_counts
+from .common.learner import LearnerConfig, Scalars
 from .common.networks import mlp, require_activation
 from .common.offpolicy import Batch, OffPolicy
 
@@ -43,7 +44,8 @@ class Config(LearnerConfig):
         """
         super().__post_init__()
         require_activation(self.activation)
-        require_counts(self, "delay")
+        require(self, "[1, inf)", "hidden", "delay")
+        require(self, "[0, inf)", "smoothing", "smoothing_clip", "noise")
 
 
 @register(

@@ -6,6 +6,7 @@ presets say of a pair of them, and turns its complaints into one line.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
@@ -26,7 +27,7 @@ import bench.tasks
 from bench.api import ChecksTask, Spec
 from bench.errors import UsageError
 from bench.registry import Entry, Registry, load_plugins, unknown
-from bench.settings import Settings, check
+from bench.settings import Settings, check, flat
 
 CONF = Path(__file__).parent / "conf"
 BUDGETS = tuple(sorted(path.stem for path in (CONF / "budgets").glob("*.yaml")))
@@ -225,10 +226,13 @@ def resolve(overrides: list[str]) -> Settings:
     Raises:
         UsageError: one line on what is wrong with which key.
     """
+    config: Any = {}
     try:
-        settings = as_object(composed([o for o in overrides if not o.startswith("hydra")]))
+        config = composed([o for o in overrides if not o.startswith("hydra")])
+        settings = as_object(config)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise UsageError(one_line(error, overrides)) from None
+        raise UsageError(full_key(one_line(error, overrides), config)) from None
+    check_finite(settings)
     check(settings)
     name = settings.names.task
     task = bench.tasks.registry[name].factory(name, settings.task)  # it checks its settings
@@ -236,8 +240,20 @@ def resolve(overrides: list[str]) -> Settings:
         try:
             settings.algo.check_task(Spec.of(task, settings.num_envs, settings.seed))
         except ValueError as error:
-            raise UsageError(f"algo.{error} (task {name})") from None
+            raise UsageError(full_key(f"{error} (task {name})", config)) from None
     return settings
+
+
+def check_finite(settings: Settings) -> None:
+    """Check that no number is NaN or infinite.
+
+    Raises:
+        UsageError: naming the setting and its value.
+    """
+    for key, value in flat(as_dict(settings)).items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise UsageError(f"{key}={value}: must be finite")
 
 
 def check_launcher(overrides: list[str]) -> None:
@@ -289,6 +305,32 @@ def one_line(error: BaseException, overrides: list[str]) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     where = re.search(r"full_key: (\S+)", text)
     return (f"{where[1]}: " if where and where[1] not in lines[0] else "") + lines[0]
+
+
+def full_key(text: str, config: Any) -> str:
+    """Return a dataclass's complaint, `n_step=0: ...`, with the key as the command line has it.
+
+    A dataclass does not know where it stands: of settings that end alike the one with the value is
+    meant.
+
+    Args:
+        text: what it says; anything else is returned as it is.
+        config: what was composed.
+    """
+    said = re.match(r"([\w.]+)=(.*?): ", text)
+    if not said:
+        return text
+    values = flat(OmegaConf.to_container(config, resolve=True))
+    if said[1] in values or said[1].startswith("task."):
+        return text
+    whole = [key for key in values if key == f"algo.{said[1]}"]
+    ending = [
+        key
+        for key, value in values.items()
+        if key.endswith(f".{said[1]}") and str(value).strip("[]") == said[2].strip("()[],'")
+    ]
+    found = whole or ending
+    return text.replace(said[1], found[0], 1) if found else text
 
 
 def name_now(overrides: list[str], full: str) -> str | None:

@@ -102,6 +102,8 @@ def standing(record: Record, settings: Settings) -> tuple[str, list[str]]:
         facts = {}
     if not (facts or checkpoint):
         raise Damaged(f"{record.path}: run.json is lost, and there is no checkpoint")
+    if not checkpoint and facts.get("env_steps", 1) == 0:
+        return "new", []  # it failed before its first step: there is nothing to lose
     done = facts.get("status") == "done"  # then the checkpoint may have been thrown away
     record.sums.verify(but=("run.json", "checkpoint.pt") if done else ("run.json",))
     stored = record.read_config()

@@ -15,6 +15,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from bench.ranges import require
+
 from .networks import ACTIVATIONS, DERIVATIVES, StackedLinear, require_activation, rows_at_once
 
 Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -40,8 +42,15 @@ class CriticConfig:
         if self.kind not in ("c51", "scalar"):
             raise ValueError(f"critic.kind={self.kind!r}: valid are c51, scalar")
         require_activation(self.activation, "critic.activation")
-        if self.kind == "c51" and not (self.v_min < self.v_max and self.atoms >= 2):
-            raise ValueError("critic: c51 needs v_min < v_max and at least 2 atoms")
+        require(self, "[1, inf)", "hidden", prefix="critic.")
+        require(self, "[2, inf)", "atoms", prefix="critic.")
+        require(self, "(-inf, inf)", "v_min", "v_max", prefix="critic.")
+        if not self.hidden:
+            raise ValueError(f"critic.hidden={self.hidden}: valid are one or more sizes")
+        if not self.v_min < self.v_max:
+            raise ValueError(
+                f"critic.v_min={self.v_min}: valid are numbers below critic.v_max={self.v_max}"
+            )
 
 
 class ExactValues:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from bench.ranges import require
+
 from .networks import (
     ACTIVATIONS,
     WITHOUT_GRADIENT,
@@ -40,10 +42,12 @@ class DiffusionConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         if self.predict not in ("x0", "eps", "velocity"):
-            raise ValueError(f"actor.predict={self.predict!r}: valid are x0, eps, velocity")
-        require_activation(self.activation, "actor.activation")
-        if self.steps < 2:
-            raise ValueError(f"actor.steps={self.steps}: valid are integers from 2")
+            raise ValueError(f"predict={self.predict!r}: valid are x0, eps, velocity")
+        require_activation(self.activation)
+        require(self, "[2, inf)", "steps")
+        require(self, "[1, inf)", "hidden")
+        if not self.hidden:
+            raise ValueError(f"hidden={self.hidden}: valid are one or more sizes")
 
 
 class Inward(torch.autograd.Function):
@@ -85,9 +89,7 @@ class DiffusionPolicy(nn.Module):
 
     def __init__(self, act_dim: int, condition_dim: int, config: DiffusionConfig) -> None:
         super().__init__()
-        if config.predict not in self.outputs:
-            valid = ", ".join(self.outputs)
-            raise ValueError(f"predict={config.predict!r}: valid here are {valid}")
+        self.check(config, "actor")
         self.config = config
         self.act_dim = act_dim
         first = config.hidden[0]
@@ -103,6 +105,21 @@ class DiffusionPolicy(nn.Module):
             {name: float(values[t]) for name, values in coefficients.items()}
             for t in range(config.steps)
         ]
+
+    @classmethod
+    def check(cls, config: DiffusionConfig, name: str) -> None:
+        """Check that its network can output what a config asks for.
+
+        Args:
+            config: of the policy.
+            name: what the config is called among an algorithm's settings.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        if config.predict not in cls.outputs:
+            valid = ", ".join(cls.outputs)
+            raise ValueError(f"{name}.predict={config.predict!r}: valid are {valid}")
 
     def coefficients(self) -> dict[str, Tensor]:
         """Return those of the noising and denoising steps (see `schedule`)."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.ranges import require
+
 
 @dataclass
 class ExplorationConfig:
@@ -26,12 +28,9 @@ class ExplorationConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        if self.warmup < 0:
-            raise ValueError(f"exploration.warmup={self.warmup}: valid are integers from 0")
-        if self.hold < 1:
-            raise ValueError(f"exploration.hold={self.hold}: valid are numbers from 1")
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"exploration.share={self.share}: valid are numbers in [0, 1]")
+        require(self, "[0, inf)", "warmup", prefix="exploration.")
+        require(self, "[1, inf)", "hold", prefix="exploration.")
+        require(self, "[0, 1]", "share", prefix="exploration.")
 
 
 class RandomExploration(nn.Module):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 from bench.seeding import TRAINING, derive
 
 from .critics import CriticConfig
@@ -22,17 +23,6 @@ from .replay import Replay
 
 Scalars = dict[str, Tensor | float]
 Module = TypeVar("Module", bound=nn.Module)
-
-
-def require_counts(config: Any, *names: str) -> None:
-    """Check that settings are at least 1.
-
-    Raises:
-        ValueError: naming the setting, its value and the valid ones.
-    """
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}={getattr(config, name)}: valid are integers from 1")
 
 
 @dataclass
@@ -61,11 +51,12 @@ class LearnerConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        require_counts(self, "n_step", "batch", "updates", "replay")
+        require(self, "[0, 1]", "gamma", "success_share")
+        require(self, "(0, 1]", "tau")
+        require(self, "[0, inf)", "actor_lr", "critic_lr", "clip")
+        require(self, "[1, inf)", "n_step", "batch", "updates", "replay")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r}: valid are {', '.join(PRECISIONS)}")
-        if not 0 <= self.success_share <= 1:
-            raise ValueError(f"success_share={self.success_share}: valid are numbers in [0, 1]")
 
     def check_task(self, spec: Spec) -> None:
         """Check that the bonus goes with a task (see `NoveltyConfig.check_task`)."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from .networks import RunningNorm, fast_elu, gradient_step, linear_layers, mlp, rows_at_once
 from .replay import take
@@ -52,21 +53,22 @@ class NoveltyConfig:
         """
         if self.kind not in KINDS:
             raise ValueError(f"novelty.kind={self.kind!r}: valid are {', '.join(KINDS)}")
-        if self.cell <= 0:
-            raise ValueError(f"novelty.cell={self.cell}: valid are numbers above 0")
-        if self.anneal < 0:
-            raise ValueError(f"novelty.anneal={self.anneal}: valid are integers from 0")
+        require(self, "[0, inf)", "coef", "anneal", "alpha", "frequencies", "lr", prefix="novelty.")
+        require(self, "(0, inf)", "cell", prefix="novelty.")
+        require(self, "[1, inf)", "hidden", "features", "recent", "batch", prefix="novelty.")
         if self.observe not in ("all", "position"):
             raise ValueError(f"novelty.observe={self.observe!r}: valid are all, position")
 
     def check_task(self, spec: Spec) -> None:
-        """Check that there is something to count.
+        """Check that a task has the position that is judged by.
 
         Raises:
-            ValueError: if visits are to be counted of a task without a position.
+            ValueError: naming the setting, its value and the valid one.
         """
         if self.kind == "counts" and not spec.position_dim:
             raise ValueError("novelty.kind=counts: needs a task with a position; valid is noveld")
+        if self.kind == "noveld" and self.observe == "position" and not spec.position_dim:
+            raise ValueError("novelty.observe=position: needs a task with a position; valid is all")
 
 
 class Bonus(nn.Module, ABC):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bench.api import Spec
+from bench.ranges import require
 
 from .critics import TwinCritic
 from .diffusion import DiffusionConfig, DiffusionPolicy
@@ -26,6 +27,18 @@ class DiffusionLearnerConfig(LearnerConfig):
     actor: DiffusionConfig = field(default_factory=DiffusionConfig)
     ema: float = 0.005  # rate of the averaged actor that acts; 1: the actor itself
     average_acts: bool = True  # else the actor itself acts, and the average only bootstraps
+
+    actor_class: ClassVar[type[DiffusionPolicy]] = DiffusionPolicy
+
+    def __post_init__(self) -> None:
+        """Check what the types do not.
+
+        Raises:
+            ValueError: naming the setting, its value and the valid ones.
+        """
+        super().__post_init__()
+        require(self, "(0, 1]", "ema")
+        self.actor_class.check(self.actor, "actor")
 
 
 class OffPolicy(Learner):

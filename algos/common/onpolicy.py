@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 from bench.seeding import TRAINING, derive
 
 from .exploration import ExplorationConfig, RandomExploration
-from .learner import Scalars, require_counts
+from .learner import Scalars
 from .networks import RunningNorm, gradient_step, mlp, require_activation
 from .novelty import NovelD, NoveltyConfig, make_bonus
 
@@ -52,11 +53,10 @@ class OnPolicyConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         require_activation(self.activation)
-        if not 0 <= self.gae_lambda <= 1:
-            raise ValueError(f"gae_lambda={self.gae_lambda}: valid are numbers in [0, 1]")
-        if self.std <= 0:
-            raise ValueError(f"std={self.std}: valid are numbers above 0")
-        require_counts(self, "rollout", "epochs", "batch")
+        require(self, "[0, 1]", "gamma", "gae_lambda")
+        require(self, "(0, inf)", "clip_ratio", "std")
+        require(self, "[0, inf)", "lr", "entropy", "value_weight", "clip")
+        require(self, "[1, inf)", "rollout", "epochs", "batch", "hidden")
 
     def check_task(self, spec: Spec) -> None:
         """Check that the bonus goes with a task (see `NoveltyConfig.check_task`)."""

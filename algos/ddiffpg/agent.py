@@ -48,6 +48,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from .. import register
 from ..common.ascent import climb
@@ -107,6 +108,20 @@ class Config(LearnerConfig):
         if self.target_start not in ("policy", "anchored", "stored"):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
+            )
+        DiffusionPolicy.check(self.actor, "actor")
+        require(self, "(0, 1]", "ema")
+        require(self, "[0, 1]", "mask", "rival_share", "command_share")
+        require(self, "[1, inf)", "embedding", "ascent_steps")
+        require(self, "[0, inf)", "weight_decay", "ascent_lr", "smoothing", "smoothing_clip",
+                "noise", "failures_until", "mode_novelty")  # fmt: skip
+        if self.batch <= self.modes.most:
+            raise ValueError(
+                f"batch={self.batch}: valid are integers above modes.most={self.modes.most}"
+            )
+        if self.success_share and self.success_share + self.rival_share > 1:
+            raise ValueError(
+                f"rival_share={self.rival_share}: valid are numbers up to 1 - success_share"
             )
         if self.explorer.beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
             raise ValueError("explorer.beyond=new: needs modes.discover=true and modes.tube > 0")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Spec, Transition
+from bench.ranges import require
 
 from ..common.replay import Replay, take
 from .episodes import Episodes
@@ -44,8 +45,9 @@ class ExplorerConfig:
             raise ValueError(f"explorer.beyond={self.beyond!r}: valid are after, new")
         if self.reward and self.beyond != "new":
             raise ValueError(f"explorer.reward={self.reward}: needs explorer.beyond=new")
-        if self.n_step < 1:
-            raise ValueError(f"explorer.n_step={self.n_step}: valid are integers from 1")
+        require(self, "[0, 1]", "share", prefix="explorer.")
+        require(self, "[0, inf)", "until", "scale", "reward", prefix="explorer.")
+        require(self, "[1, inf)", "n_step", prefix="explorer.")
 
 
 class Explorer(nn.Module):

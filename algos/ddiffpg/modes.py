@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.ranges import require
+
 from .clustering import average_linkage, cut_height, distances, match, partition, summarize
 from .episodes import Episodes
 
@@ -51,15 +53,17 @@ class ModesConfig:
             raise ValueError(f"modes.beyond={self.beyond!r}: valid are merge, drop")
         if self.labels not in ("clusters", "task"):
             raise ValueError(f"modes.labels={self.labels!r}: valid are clusters, task")
+        if self.labels == "task" and not self.discover:
+            raise ValueError("modes.labels=task: needs modes.discover=true")
         if self.evict not in ("longest", "random"):
             raise ValueError(f"modes.evict={self.evict!r}: valid are longest, random")
         if self.failures not in ("shared", "nearest"):
             raise ValueError(f"modes.failures={self.failures!r}: valid are shared, nearest")
-        if not 0 < self.stuck <= 1:
-            raise ValueError(f"modes.stuck={self.stuck}: valid are numbers from 0 to 1, without 0")
-        for name in ("points", "every", "smallest", "most", "capacity"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"modes.{name}={getattr(self, name)}: valid are numbers from 1")
+        require(self, "(0, 1]", "stuck", prefix="modes.")
+        require(self, "[0, inf)", "threshold", "loop_radius", "tube", "stuck_within",
+                prefix="modes.")  # fmt: skip
+        require(self, "[1, inf)", "tube_paths", "every", "smallest", "most", prefix="modes.")
+        require(self, "[2, inf)", "points", "capacity", prefix="modes.")
 
 
 @dataclass

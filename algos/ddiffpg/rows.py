@@ -36,7 +36,13 @@ class ModeRows:
 
     def rivals(self, rows: int) -> int:
         """Return how many of a mode's rows are other modes' successes."""
-        return round(self.rival_share * rows) if self.success_share else 0
+        if self.success_share == 0:
+            return 0
+        return min(round(self.rival_share * rows), rows - self.own(rows))
+
+    def own(self, rows: int) -> int:
+        """Return how many of a mode's rows are its own successes."""
+        return max(round(self.success_share * rows), 1)
 
     def draw(self, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return slots, steps and whether they are a mode's own successes, each (M, rows)."""
@@ -45,8 +51,7 @@ class ModeRows:
         if self.success_share == 0:
             slot, step = self.episodes.draw(self.weights[0] + self.weights[1], rows, rng)
             return slot, step, self.episodes.success[slot]
-        own = max(round(self.success_share * rows), 1)
-        rivals = self.rivals(rows)
+        own, rivals = self.own(rows), self.rivals(rows)
         counts = (own, rows - own - rivals, rivals)
         drawn = [
             self.episodes.draw(w, n, rng) for w, n in zip(self.weights, counts, strict=True) if n

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import dataclasses
 import json
 import os
 import random
@@ -242,6 +243,15 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
         (["algo=sac", "task=pointmaze-v1", "plugins=[nowhere]"], "no module 'nowhere'"),
         (["algo=sac", "task=pointmaze", "task.layout=['####','#RG.','####']"], "border"),
         (["algo=sac", "task=antmaze-v1", "task.integrator=euler"], "rk4, implicitfast"),
+        (["algo=sac", "task=reach", "algo.tau=2"], "algo.tau=2.0: valid are numbers in (0, 1]"),
+        (["algo=ppo", "task=reach", "algo.std=nan"], "algo.std=nan: valid are numbers above 0"),
+        (["algo=sac", "task=pointmaze-v1", "task.stretch=nan"], "task.stretch=nan: must be finite"),
+        (["algo=ddiffpg", "task=reach", "algo.batch=1"], "algo.batch=1: valid are integers above"),
+        (["algo=ddiffpg", "task=reach", "algo.actor.predict=velocity"], "valid are x0, eps"),
+        (["algo=cppo", "task=reach", "algo.flow.steps=1"], "algo.flow.steps=1: valid are integers"),
+        (["algo=sac", "task=reach", "algo.critic.hidden=[]"], "algo.critic.hidden=[]: valid are"),
+        (["algo=sac", "task=reach", "algo.critic.v_min=2"], "algo.critic.v_min=2.0: valid are"),
+        (["algo=sac", "task=gym", "algo.novelty.observe=position"], "needs a task with a position"),
         (["algo=sac", "task=gym", "algo.novelty.kind=counts"], "needs a task with a position"),
         (["algo=ppo", "task=gym", "algo.novelty.kind=counts"], "algo.novelty.kind=counts: needs"),
         (
@@ -282,6 +292,21 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_lost(tmp_path, capsys):
     assert run(tmp_path, *words) == 2
     assert "checkpoint.pt is damaged" in capsys.readouterr().err
     assert (place / "episodes.parquet").read_bytes() == kept
+
+
+def test_a_run_that_failed_before_its_first_step_blocks_no_other_settings(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no")
+
+    entries = bench.algos.registry.entries
+    words = ["algo=sac", "task=pointmaze-v2"]
+    with monkeypatch.context() as patched:
+        patched.setitem(entries, "sac", dataclasses.replace(entries["sac"], factory=broken))
+        assert run(tmp_path, *words, "algo.gamma=0.5") == 1
+    facts = tmp_path / "default/pointmaze-v2/sac/seed=0/run.json"
+    assert json.loads(facts.read_text())["status"] == "failed"
+    assert run(tmp_path, *words) == 0 and json.loads(facts.read_text())["status"] == "done"
+    assert run(tmp_path, *words, "algo.gamma=0.5") == 2, "what was trained is not replaced"
 
 
 def test_several_runs_go_side_by_side_and_a_failure_stops_no_other(tmp_path):

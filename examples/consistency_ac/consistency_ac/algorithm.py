@@ -32,9 +32,10 @@ from torch import Tensor
 from bench.algos import register
 from bench.algos.common.candidates import best_of
 from bench.algos.common.exploration import BehaviourNoise
-from bench.algos.common.learner import LearnerConfig, Scalars, require_counts
+from bench.algos.common.learner import LearnerConfig, Scalars
 from bench.algos.common.offpolicy import Batch, OffPolicy
 from bench.api import Spec
+from bench.ranges import require
 
 from .model import ConsistencyConfig, ConsistencyPolicy
 
@@ -59,10 +60,9 @@ class Config(LearnerConfig):
             ValueError: naming the setting, its value and the valid ones.
         """
         super().__post_init__()
-        require_counts(self, "explore_candidates")
-        for name in ("clone", "eta"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: valid are numbers from 0")
+        require(self, "(0, 1]", "ema")
+        require(self, "[0, inf)", "clone", "eta", "noise")
+        require(self, "[1, inf)", "explore_candidates")
         if self.clone == self.eta == 0:
             raise ValueError("clone=0, eta=0: one of them must be above 0, or nothing is learned")
 
