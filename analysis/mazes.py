@@ -72,8 +72,8 @@ def draw_paths(axes: Axes, run: RunRecord, protocol: str, legend: bool = True) -
 
 @figure(
     "task", "paths", "Paths of the last evaluation",
-    "One colour per mode, failures thin and grey; the seed with the median of solved modes.",
-    place=1,
+    "One colour per mode, failures thin and grey; the seed with the median of solved modes, "
+    "sampled, commanded too where that seed was.", place=1,
 )  # fmt: skip
 def path_map(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     """Return one task's path maps: a panel per algorithm and protocol, its median seed."""
@@ -82,11 +82,14 @@ def path_map(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     panels = []
     for algo in sorted({run.facts["algo"] for run in runs}):
         own = [run for run in runs if run.facts["algo"] == algo and not run.episodes.empty]
-        rows = frame[frame["algo"] == algo]
+        rows, shown = frame[frame["algo"] == algo], None
         for protocol in ("sampled", "commanded"):
             some = [run for run in own if run.has_paths(protocol)]
-            if some:
-                panels.append((algo, protocol, median_run(some, rows, protocol)))
+            if not some:
+                continue
+            if shown is None or not shown.has_paths(protocol):  # else what differs is the command
+                shown = median_run(some, rows, protocol)
+            panels.append((algo, protocol, shown))
     if not panels:
         return None
     rows = max(-(-len(panels) // WIDEST), 1)

@@ -31,6 +31,7 @@ from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import algo_colors, algo_markers, palette
 from bench.analysis.variants import names_apart, tell_apart
 from bench.known import Known
+from bench.reference import REFERENCE, reference_below
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
@@ -113,7 +114,8 @@ def chosen(
 ) -> tuple[list[RunRecord], list[str]]:
     """Return the runs below `results` that are asked for (see `write`), told apart by name.
 
-    What is known of records, if that is given, need not be read.
+    The suite's own are left out (see `bench.reference`), unless an experiment that is asked for has
+    their folder's name. What is known of records, if that is given, need not be read.
 
     Returns:
         The runs, and a line on each record that was skipped and each name that was split.
@@ -121,9 +123,11 @@ def chosen(
     Raises:
         ValueError: if there are none.
     """
+    asked = experiments is not None and REFERENCE.name in experiments
+    apart = None if asked else reference_below(Path(results))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        runs = read_runs(results, known)
+        runs = read_runs(results, known, apart)
     runs = [
         run for run in runs
         if (experiments is None or run.facts["experiment"] in experiments)
@@ -335,7 +339,7 @@ def manifest(runs: list[RunRecord]) -> str:
 def summary(frame: pd.DataFrame) -> Table:
     """Return the result table for the terminal."""
     shown = Table(
-        title=f"mean over seeds of the last {LAST} evaluations, 95 % intervals",
+        title=f"mean over seeds of the last evaluations, up to {LAST}, 95 % intervals",
         box=SIMPLE_HEAD,
         padding=0,
         pad_edge=False,

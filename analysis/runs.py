@@ -163,7 +163,9 @@ def arrays(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_runs(results: str | Path, known: Known | None = None) -> list[RunRecord]:
+def read_runs(
+    results: str | Path, known: Known | None = None, apart: Path | None = None
+) -> list[RunRecord]:
     """Return all runs below a folder, sorted by place.
 
     Warns of files that are not what was written or cannot be read, and of copies: a run counts
@@ -172,6 +174,7 @@ def read_runs(results: str | Path, known: Known | None = None) -> list[RunRecord
     Args:
         results: the folder.
         known: what was made of records that have not changed since; `remember` adds to it.
+        apart: a folder below, whose runs are left out.
     """
 
     def attempt(place: Path) -> RunRecord | str:
@@ -183,7 +186,11 @@ def read_runs(results: str | Path, known: Known | None = None) -> list[RunRecord
 
     with ThreadPoolExecutor(READERS) as pool:
         marks = (mark for name in ("run.json", CHECKSUMS) for mark in Path(results).rglob(name))
-        tried = list(pool.map(attempt, sorted({mark.with_name("run.json") for mark in marks})))
+        places = {
+            mark.with_name("run.json") for mark in marks
+            if apart is None or not mark.is_relative_to(apart)
+        }  # fmt: skip
+        tried = list(pool.map(attempt, sorted(places)))
     for one in tried:
         if isinstance(one, str):
             warnings.warn(one, stacklevel=2)

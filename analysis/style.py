@@ -1,4 +1,8 @@
-"""Colours and type of all figures: one colour per algorithm and per mode, everywhere the same."""
+"""Colours, axes and type of all figures: an algorithm and a mode have one colour everywhere.
+
+Twenty algorithms, all that there are and random play, have a colour each; on a page of more, as of
+variants, colours come again, with other marks.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,28 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-MODES = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]  # by index
+MODES = [  # by index; failures and other successes are grey, so that no mode is
+    color
+    for name in ("colorblind", "dark")
+    for color in sns.color_palette(name)
+    if max(color) - min(color) > 0.1
+]
 OTHER, FAILURE, WALL, INK = "#7a7a7a", "#c9c9c9", "#3b4252", "#222222"
 # Three from seaborn's "colorblind", then those farthest from all others in CIE Lab, to normal eyes,
 # in protanopia and in deuteranopia (Machado et al. 2009): tests/analysis/test_records.py.
 ALGOS = ["#0173b2", "#d55e00", "#029e73", "#eecc00", "#7766ff", "#553300", "#44ddee", "#003333",
          "#33ee88", "#221199", "#0000ff", "#cc3344", "#558899", "#332266", "#33bbff",
-         "#88ddbb"]  # fmt: skip
+         "#88ddbb", "#ee9955", "#1155bb", "#335577", "#330000"]  # fmt: skip
 MARKERS = "osD^vP*Xp<>h"  # beside the colours, for those who see none
 _palette: ContextVar[tuple[str, ...]] = ContextVar("palette", default=())
+UNITS = ((1e6, "million"), (1e3, "thousand"))  # of env steps
 PROTOCOLS = {"sampled": "-", "commanded": "--", "random-start": ":"}
 
 STYLE: dict[str, Any] = {
@@ -83,6 +96,35 @@ def mode_color(mode: int, num_modes: int) -> str | tuple[float, float, float]:
     if mode < 0:
         return FAILURE
     return OTHER if mode >= num_modes else to_rgb(MODES[mode % len(MODES)])
+
+
+def steps_axis(*panels: Axes) -> str:
+    """Let x, in env steps, begin at 0 and count in a unit that fits all panels; return its label.
+
+    To be called when all is drawn.
+    """
+    most = max(axes.get_xlim()[1] for axes in panels)
+    unit, name = next(((u, n) for u, n in UNITS if most >= u), (1, ""))
+    for axes in panels:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / unit:g}"))
+        mark_points(axes)
+    return f"env steps ({name})" if name else "env steps"
+
+
+def mark_points(axes: Axes) -> None:
+    """Mark the lines that are one point, as after one evaluation: nothing else would be seen.
+
+    What is dashed elsewhere is a ring, around the dot of what is not.
+    """
+    for line in axes.get_lines():
+        drawn = np.isfinite(np.asarray(line.get_ydata(), float)).sum()
+        if drawn == 1 and line.get_marker() == "None":
+            solid = line.get_linestyle() == "-"
+            size = 1.5 + 2 * line.get_linewidth()
+            line.set(marker="o", markersize=size if solid else size + 3,
+                     markerfacecolor=line.get_color() if solid else "none")  # fmt: skip
 
 
 def new_figure(width: float, height: float) -> Plot:

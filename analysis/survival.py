@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bench.analysis.catalogue import figure
 from bench.analysis.load import per_algo
 from bench.analysis.runs import RunRecord
-from bench.analysis.style import mode_color, new_figure
+from bench.analysis.style import mode_color, new_figure, steps_axis
 
 ROW, TITLE = 0.24, 0.3  # inches per bar, and per panel
 MISSES = 2  # evaluations in a row without a mode that make it lost
@@ -71,22 +71,23 @@ def survival(runs: Sequence[RunRecord], frame: pd.DataFrame) -> Figure | None:
     grid = np.atleast_1d(drawn.subplots(len(chosen), 1, sharex=True))
     for axes, run in zip(grid, chosen, strict=True):
         free, commanded = run.found("sampled"), run.found("commanded")
-        gap = np.diff(free.index.to_numpy(), prepend=0).min() if len(free) else 1
+        at = free.index.to_numpy()
+        least = min(0.3 * np.diff(at, prepend=0).min(), 0.02 * at[-1])  # of a bar, to be seen
         for place, name in enumerate(run.modes):
             color = mode_color(place, len(run.modes))
-            for start, end in spans(free[name].to_numpy(), free.index.to_numpy()):
-                axes.barh(place, max(end - start, 0.3 * gap) / 1e6, left=start / 1e6, height=0.5,
-                          color=color)  # fmt: skip
+            for start, end in spans(free[name].to_numpy(), at):
+                axes.barh(place, max(end - start, least), left=start, height=0.5, color=color)
             if not commanded.empty:
                 for start, end in spans(commanded[name].to_numpy(), commanded.index.to_numpy()):
-                    axes.plot([start / 1e6, max(end, start + 0.3 * gap) / 1e6], [place + 0.38] * 2,
+                    axes.plot([start, max(end, start + least)], [place + 0.38] * 2,
                               color=color, lw=1.4)  # fmt: skip
         axes.set_yticks(range(len(run.modes)), run.modes)
         axes.set_ylim(len(run.modes) - 0.4, -0.6)
         axes.set_title(f"{run.facts['algo']}, seed {run.facts['seed']}", loc="left")
     ends = [run.facts.get("target_env_steps") or run.episodes["env_steps"].max() for run in chosen]
-    grid[-1].set_xlim(0, max(ends) / 1e6)
-    grid[-1].set_xlabel("env steps (million)")
+    ends += [axes.dataLim.x1 for axes in grid]  # also what the last evaluation alone has found
+    grid[-1].set_xlim(0, max(ends))
+    grid[-1].set_xlabel(steps_axis(*grid))
     return drawn
 
 

@@ -15,7 +15,14 @@ from bench.analysis.comparison import SHARE, matrices
 from bench.analysis.load import by_two
 from bench.analysis.metrics import METRICS
 from bench.analysis.runs import RunRecord
-from bench.analysis.style import INK, PROTOCOLS, algo_colors, new_figure
+from bench.analysis.style import (
+    INK,
+    PROTOCOLS,
+    algo_colors,
+    mark_points,
+    new_figure,
+    steps_axis,
+)
 
 TRAINED = "train_success"  # in a line of progress
 CURVES = ("success", "mode_coverage", "effective_modes", "return")
@@ -35,15 +42,16 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     colors = algo_colors(sorted(frame["algo"].unique()))
     rng = np.random.default_rng(0)
     shown = frame[frame["protocol"].isin(SHARE)]
-    for axes, metric in zip(drawn.subplots(1, len(CURVES)), CURVES, strict=True):
+    panels = drawn.subplots(1, len(CURVES))
+    for axes, metric in zip(panels, CURVES, strict=True):
         for (algo, protocol), part in by_two(shown, "algo", "protocol"):
             wide = part.pivot_table(
                 index="env_steps", columns=["experiment", "seed"], values=metric
             )
             whole = wide.dropna()
-            x = whole.index.to_numpy() / 1e6
+            x = whole.index.to_numpy()
             dash = PROTOCOLS[protocol]
-            axes.plot(wide.index / 1e6, wide, color=colors[algo], lw=0.5, alpha=0.35, ls=dash)
+            axes.plot(wide.index, wide, color=colors[algo], lw=0.5, alpha=0.35, ls=dash)
             if whole.empty:
                 continue
             curves = whole.to_numpy().T[:, None]  # (seeds, 1, P)
@@ -51,13 +59,15 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
             axes.plot(x, centre, color=colors[algo], lw=1.8, ls=dash)
             if ends:
                 axes.fill_between(x, *ends, color=colors[algo], alpha=0.12, lw=0)
-        axes.set_xlabel("env steps (million)")
         axes.set_title(METRICS[metric].label)
         span = METRICS[metric].span
         if span == (0.0, 1.0):
             axes.set_ylim(-0.03, 1.03)
         elif span is not None:
             axes.set_ylim(bottom=0)
+    label = steps_axis(*panels)
+    for axes in panels:
+        axes.set_xlabel(label)
     named = [Line2D([], [], color=color, lw=2, label=algo) for algo, color in colors.items()]
     dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p)
               for p in ("sampled", "commanded") if p in set(shown["protocol"])]  # fmt: skip
@@ -90,15 +100,15 @@ def learning(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
             index="env_steps", columns=["experiment", "seed"], values="success"
         )
         for table, dash in ((pd.concat(own, axis=1), ":"), (evaluated, "-")):
-            axes.plot(table.index / 1e6, table, color=colors[algo], lw=0.5, alpha=0.4, ls=dash)
+            axes.plot(table.index, table, color=colors[algo], lw=0.5, alpha=0.4, ls=dash)
             whole = table.dropna()
-            axes.plot(whole.index / 1e6, whole.mean(axis=1), color=colors[algo], lw=1.6, ls=dash)
+            axes.plot(whole.index, whole.mean(axis=1), color=colors[algo], lw=1.6, ls=dash)
         axes.set_title(algo)
         axes.grid(alpha=0.25)
     for axes in grid[len(algos) :]:
         axes.set_axis_off()
     grid[0].set_ylim(-0.03, 1.03)
-    drawn.supxlabel("env steps (million)", fontsize=8)
+    drawn.supxlabel(steps_axis(*grid[: len(algos)]), fontsize=8)
     drawn.supylabel("success", fontsize=8)
     return drawn
 
@@ -162,7 +172,7 @@ def efficiency(frame: pd.DataFrame) -> Figure | None:
     frame = frame[frame["task"].isin(tasks)]
     lengths = frame.groupby("task")["env_steps"].max()
     alike = lengths.nunique() == 1
-    unit = lengths.iloc[0] / 1e6 if alike else 1.0
+    unit = int(lengths.iloc[0]) if alike else 1
     drawn = new_figure(5.6, 2.9)
     axes, colors, rng = drawn.subplots(), algo_colors(scores), np.random.default_rng(0)
     seen = set()
@@ -176,7 +186,8 @@ def efficiency(frame: pd.DataFrame) -> Figure | None:
             axes.plot(at * unit, centre, color=colors[algo], lw=1.8, ls=PROTOCOLS[protocol])
             if ends:
                 axes.fill_between(at * unit, *ends, color=colors[algo], alpha=0.15, lw=0)
-    axes.set(xlabel="env steps (million)" if alike else "share of each task's env steps",
+    mark_points(axes)
+    axes.set(xlabel=steps_axis(axes) if alike else "share of each task's env steps",
              ylabel="share of the modes solved, IQM", ylim=(-0.02, 1.02))  # fmt: skip
     axes.grid(alpha=0.25)
     named = [Line2D([], [], color=colors[algo], lw=2, label=algo) for algo in scores]

@@ -57,6 +57,9 @@ def main(words: list[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of a folder that is named on the command line
+            print(f"bench: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 2
         if error.errno not in DISK:
             raise
         print(f"bench: {error}", file=sys.stderr)

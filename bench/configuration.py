@@ -78,10 +78,10 @@ def understand(words: list[str]) -> Request:
     chosen = Request(
         algos=expand_algos(names(given["algo"])),
         tasks=expand_tasks(names(given["task"]), own_layout),
-        seeds=names(given.get("seed", "0")),
+        seeds=list(dict.fromkeys(names(given.get("seed", "0")))),
         words=[w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")],
     )
-    for seed in chosen.seeds:
+    for seed in chosen.seeds or [""]:
         if not seed.isdecimal():
             raise UsageError(f"seed={seed}: valid are integers from 0, separated by commas")
     budgets = [given.get("budget", "quick")]

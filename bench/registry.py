@@ -7,7 +7,9 @@ import difflib
 import importlib.metadata
 import importlib.util
 import inspect
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,13 +113,45 @@ def load_plugins(modules: list[str]) -> None:
     """Import plugin modules: those named, and those of the entry-point group `bench.plugins`.
 
     Raises:
-        UsageError: if a named module does not exist.
+        UsageError: if a named module does not exist, or one raises while it is imported.
     """
     for point in importlib.metadata.entry_points(group="bench.plugins"):
-        point.load()
+        imported(point.value, point.load)
     for name in modules:
-        if importlib.util.find_spec(name) is None:
-            raise UsageError(
-                f"plugins: no module {name!r} in the working directory or on PYTHONPATH"
-            )
-        importlib.import_module(name)
+        imported(name, partial(import_found, name))
+
+
+def import_found(name: str) -> None:
+    """Import a module.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    try:
+        found = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):  # what its package imports is missing
+            raise
+        found = False  # its package is missing, or is none
+    if not found:
+        raise UsageError(f"plugins: no module {name!r} in the working directory or on PYTHONPATH")
+    importlib.import_module(name)
+
+
+def imported(name: str, load: Callable[[], Any]) -> None:
+    """Import a plugin.
+
+    Raises:
+        UsageError: naming it, whatever its code raises, and where.
+    """
+    try:
+        load()
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f" ({Path(last.filename).name}:{last.lineno})"
+        if isinstance(error, SyntaxError):  # it says so itself
+            where = ""
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"plugins: {name!r} cannot be imported: {text}{where}") from None

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from omegaconf import MISSING
 
 from bench.errors import UsageError
 
+MAX_SEED = 2**32 - 1  # the largest that NumPy's, Gymnasium's and other libraries' seeds share
 MAX_THREADS = 8  # networks this small gain nothing from more
 LOGGERS = ("tensorboard", "wandb")
 NEUTRAL = (  # settings that change nothing else that is recorded; a run may continue with others
@@ -123,9 +125,10 @@ def check(settings: Settings) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UsageError(f"{key}={value}: must be at least 1")
-    for key, value in (("seed", settings.seed), ("eval.specified", settings.eval.specified)):
-        if value < 0:
-            raise UsageError(f"{key}={value}: must be at least 0")
+    if settings.eval.specified < 0:
+        raise UsageError(f"eval.specified={settings.eval.specified}: must be at least 0")
+    if not 0 <= settings.seed <= MAX_SEED:
+        raise UsageError(f"seed={settings.seed}: valid are integers from 0 to {MAX_SEED}")
     if Path(settings.experiment).name != settings.experiment or settings.experiment in ("", ".."):
         raise UsageError(f"experiment={settings.experiment!r}: must be one plain folder name")
     for name in settings.logger:
@@ -144,15 +147,28 @@ def check_there(data: str) -> None:
     find(data)
 
 
-def check_writable(folder: Path) -> None:
-    """Raise a UsageError where `folder` cannot be written or made; creates nothing."""
+def check_writable(folder: Path, key: str = "results") -> None:
+    """Check that a folder can be written or made; creates nothing.
+
+    Args:
+        folder: to be written.
+        key: of the setting that names it.
+
+    Raises:
+        UsageError: naming the setting, and what is in the way.
+    """
     for path in (folder, *folder.absolute().parents):
-        if path.exists():
-            if not path.is_dir():
-                raise UsageError(f"results={folder}: {path} is not a folder")
-            if not os.access(path, os.W_OK | os.X_OK):
-                raise UsageError(f"results={folder}: {path} cannot be written")
-            return
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):  # what is above it says more
+            continue
+        except OSError as error:  # a name that is too long, links in a circle
+            raise UsageError(f"{key}={folder}: {error.strerror}") from None
+        if not S_ISDIR(found.st_mode):
+            raise UsageError(f"{key}={folder}: {path} is not a folder")
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise UsageError(f"{key}={folder}: {path} cannot be written")
+        return
 
 
 def resolve_device(name: str) -> str:

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -202,6 +203,19 @@ class Checksums:
         if not path.exists():
             return Damaged(f"{path} is missing, which {CHECKSUMS} lists")
         return Damaged(f"{path} is damaged: its checksum is not the one of {CHECKSUMS}")
+
+
+def tell_unchecked(folder: Path) -> None:
+    """Say in one line that a folder of files has no checksums, if it has none.
+
+    An earlier build may have written it, and nothing in such a record tells it from one that has
+    lost them: it stays readable.
+    """
+    if folder.is_dir() and not (folder / CHECKSUMS).exists():
+        print(
+            f"warning: {folder} has no {CHECKSUMS}, as every record of today's builds: its files "
+            "are read unchecked", file=sys.stderr,
+        )  # fmt: skip
 
 
 def well_formed(values: Any) -> bool:

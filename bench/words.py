@@ -6,6 +6,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.registry import unknown
+from bench.settings import MAX_SEED
+
+DIGITS = 100  # Python reads a few thousand at most
 
 
 def parse(words: list[str], defaults: dict[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -26,15 +29,27 @@ def parse(words: list[str], defaults: dict[str, str]) -> tuple[list[str], dict[s
     return plain, values
 
 
-def integer(key: str, value: str, least: int = 1) -> int:
+def integer(key: str, value: str, least: int = 1, most: int | None = None) -> int:
     """Return an integer.
 
     Raises:
-        UsageError: if it is none, or below `least`.
+        UsageError: if it is none, below `least` or above `most` (None: what 64 bits hold).
     """
-    if not value.isdecimal() or int(value) < least:
-        raise UsageError(f"{key}={value}: valid are integers from {least}")
+    bound = 2**63 - 1 if most is None else most
+    large = value.isdecimal() and (len(value) > DIGITS or int(value) > bound)
+    if large or not value.isdecimal() or int(value) < least:
+        end = f" to {bound}" if large or most is not None else ""
+        raise UsageError(f"{key}={value}: valid are integers from {least}{end}")
     return int(value)
+
+
+def seed_of(value: str) -> int:
+    """Return what `seed=` says.
+
+    Raises:
+        UsageError: if it is none of the seeds that a run may have.
+    """
+    return integer("seed", value, 0, MAX_SEED)
 
 
 def literal(value: Any) -> str:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from bench.analysis import comparison, mazes, ranking, survival, tables
 from bench.analysis.load import LAST, final_scores, table
 from bench.analysis.runs import RunRecord, read_runs
-from bench.analysis.style import INK, algo_colors, new_figure
+from bench.analysis.style import INK, algo_colors, new_figure, steps_axis
 from docs import withdrawn
 from docs.marks import write
 
@@ -153,13 +153,13 @@ def return_curves() -> Figure:
         for algo, part in ours.groupby("algo"):
             wide = part.pivot_table(index="env_steps", columns="seed", values="return")
             if wide.shape[1] > 1:
-                axes.plot(wide.index / 1e3, wide, color=colors[algo], lw=0.5, alpha=0.35)
-            axes.plot(wide.index / 1e3, wide.mean(axis=1), color=colors[algo], lw=1.8)
+                axes.plot(wide.index, wide, color=colors[algo], lw=0.5, alpha=0.35)
+            axes.plot(wide.index, wide.mean(axis=1), color=colors[algo], lw=1.8)
         for algo, part in theirs.groupby("algo"):
-            axes.plot(part["env_steps"].max() / 1e3, part["return"].mean(), "*", ms=11, mew=0.6,
+            axes.plot(part["env_steps"].max(), part["return"].mean(), "*", ms=11, mew=0.6,
                       color=colors[algo], mec=INK, clip_on=False, zorder=5)  # fmt: skip
         axes.set_title(task)
-        axes.set_xlabel("env steps (thousand)")
+        axes.set_xlabel(steps_axis(axes))
         axes.set_ylabel("return")
     handles = [Line2D([], [], color=color, lw=2, label=algo) for algo, color in colors.items()]
     star = Line2D([], [], color="w", marker="*", ms=10, mec=INK, label="Stable-Baselines3, at last")

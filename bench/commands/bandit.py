@@ -37,11 +37,11 @@ from bench.configuration import expand_algos, names, resolve, understand
 from bench.errors import UsageError
 from bench.registry import load_plugins, unknown
 from bench.rollout import Rollout
-from bench.settings import Settings
+from bench.settings import Settings, check_writable
 from bench.tasks import make_task
 from bench.tasks.bandit import CASES, NEAR, WIDTH
 from bench.tasks.bandit import PEAKS as PLACES
-from bench.words import integer, parse
+from bench.words import integer, parse, seed_of
 
 PEAKS = torch.from_numpy(PLACES)
 KEPT = 0.05  # share of the samples that makes a mode a kept one
@@ -64,17 +64,22 @@ def main(words: list[str]) -> int:
     load_plugins(names(given["plugins"]))
     bench.algos.discover()
     chosen = expand_algos(names(given["algo"]))
+    if not chosen:
+        raise UsageError("algo=? is missing; `python -m bench list algos` shows all names")
     cases = list(CASES) if given["case"] == "all" else names(given["case"])
+    if not cases:
+        raise UsageError(f"case=? is missing; valid are all, {', '.join(CASES)}")
     for case in cases:
         if case not in CASES:
             raise UsageError(unknown("case", case, list(CASES)))
     if given["critic"] not in ("exact", "learned"):
         raise UsageError(unknown("critic", given["critic"], ["exact", "learned"]))
     exact = given["critic"] == "exact"
-    updates, seed = integer("updates", given["updates"]), integer("seed", given["seed"], 0)
+    updates, seed = integer("updates", given["updates"]), seed_of(given["seed"])
     for algo in chosen:
         settings(algo, changes)  # refused before the first is trained
     out = Path(given["out"])
+    check_writable(out, "out")
     out.mkdir(parents=True, exist_ok=True)
     for algo in chosen:
         for case in cases:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -23,7 +24,8 @@ from bench.evaluation import FREE, Protocol, commanded, evaluate, protocols
 from bench.policy import load_policy, load_task
 from bench.printing import show
 from bench.settings import cores
-from bench.words import integer, parse
+from bench.storage import tell_unchecked
+from bench.words import integer, parse, seed_of
 
 UNTOUCHED = 2**40  # counts as env steps, so that its seeds are those of no run's evaluation
 
@@ -40,6 +42,7 @@ def main(words: list[str]) -> int:
     plugins = names(values["plugins"])
     policy = load_policy(plain[0], plugins=plugins)
     task = load_task(plain[0], plugins)
+    tell_unchecked(Path(plain[0]))
     if values["mode"]:
         mode = integer("mode", values["mode"], 0)
         if mode >= policy.num_modes:
@@ -51,7 +54,7 @@ def main(words: list[str]) -> int:
     shown = Table(
         "protocol", "command", "episodes", "success", "return", "modes", title=escape(plain[0])
     )
-    seed = integer("seed", values["seed"], 0)
+    seed = seed_of(values["seed"])
     played = []
     for protocol in asked:
         rows, _ = evaluate(policy.algo, task, protocol, seed=seed, env_steps=UNTOUCHED,

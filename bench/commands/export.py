@@ -17,6 +17,7 @@ bench/TASK/ALGO-SOURCE-v0 unless id names it, and lies where Minari keeps datase
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -33,7 +34,8 @@ from bench.evaluation import FREE, Protocol, commanded, evaluate
 from bench.policy import Policy, load_learner, load_policy, load_stored, load_task
 from bench.registry import unknown
 from bench.settings import cores
-from bench.words import integer, parse
+from bench.storage import tell_unchecked
+from bench.words import integer, parse, seed_of
 
 SOURCES = ("policy", "replay")
 
@@ -56,6 +58,7 @@ def main(words: list[str]) -> int:
     name = values["id"] or f"bench/{stored['task']}/{stored['algo']}-{source}-v0"
     datasets.check_free(name)
     task = load_task(run_dir, plugins)
+    tell_unchecked(Path(run_dir))
     if source == "replay":
         given = [key for key in ("episodes", "mode", "seed") if values[key] != defaults[key]]
         if given:
@@ -64,7 +67,7 @@ def main(words: list[str]) -> int:
     else:
         policy = load_policy(run_dir, plugins=plugins)
         asked = protocol(policy, values["mode"], integer("episodes", values["episodes"]))
-        found = played(policy, task, asked, integer("seed", values["seed"], 0))
+        found = played(policy, task, asked, seed_of(values["seed"]))
     description = (
         f"{'Replay' if source == 'replay' else 'Episodes'} of {stored['algo']} on {task.name}"
     )

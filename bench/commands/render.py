@@ -26,7 +26,8 @@ from bench.errors import UsageError
 from bench.evaluation import Actor, isolated_generator, mode_name
 from bench.policy import Policy, load_policy, load_task
 from bench.rollout import play_episodes
-from bench.words import integer, parse
+from bench.storage import tell_unchecked
+from bench.words import integer, parse, seed_of
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,21 @@ def main(words: list[str]) -> int:
     plain, values = parse(words, defaults)
     if len(plain) != 1:
         raise UsageError("render needs one run directory")
-    plugins = names(values.pop("plugins"))
-    numbers = {key: integer(key, value, 0 if key == "seed" else 1) for key, value in values.items()}
+    plugins, seed = names(values.pop("plugins")), seed_of(values.pop("seed"))
+    numbers = {key: integer(key, value) for key, value in values.items()}
     policy, task = load_policy(plain[0], plugins=plugins), load_task(plain[0], plugins)
+    tell_unchecked(Path(plain[0]))
     groups = max(policy.num_modes, 1)
     count = numbers["episodes"] * (groups if policy.num_modes else 12)
     commands = np.arange(count) % groups if policy.num_modes else np.full(count, -1)
     silence_mujoco()
-    env = task.make(count, numbers["seed"], 1, training=False)
+    env = task.make(count, seed, 1, training=False)
     scene = env.scene
     if scene is None:
         raise UsageError(f"render: task {task.name!r} has no MuJoCo scene of the suite")
     painter = rendering.Painter(scene, numbers["size"])
     try:
-        episodes = play(policy, env, scene, commands, numbers["seed"])
+        episodes = play(policy, env, scene, commands, seed)
         tell(episode.diverged for episode in episodes)
         chosen = choose(episodes)
         out = Path(plain[0]) / "render"

@@ -29,7 +29,8 @@ from bench.policy import load_policy, load_task
 from bench.printing import show
 from bench.records import atomic
 from bench.replanning import Outcome, make_plan, replan
-from bench.words import integer, parse
+from bench.storage import tell_unchecked
+from bench.words import integer, parse, seed_of
 
 
 def main(words: list[str]) -> int:
@@ -50,9 +51,10 @@ def main(words: list[str]) -> int:
         raise UsageError("replan needs one run directory")
     episodes = integer("episodes", values["episodes"])
     factor = integer("horizon", values["horizon"])
-    seed, window = integer("seed", values["seed"], 0), integer("window", values["window"], 0)
+    seed, window = seed_of(values["seed"]), integer("window", values["window"], 0)
     plugins = names(values["plugins"])
     policy, known = load_policy(plain[0], plugins=plugins), load_task(plain[0], plugins)
+    tell_unchecked(Path(plain[0]))
     tasks = {
         name: load_task(plain[0], plugins, layout=layout, horizon=factor * known.horizon)
         for name, layout in layouts(values["layout"], known).items()

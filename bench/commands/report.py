@@ -4,12 +4,14 @@
                          [algo=NAME,...] [watch=true]
 
 results is any folder of records (default: results); out defaults to DIR/report. A damaged record is
-named and left out. With watch=true the
-page is written anew whenever records have changed, until Ctrl-C: reload it to see running curves.
+named and left out. The suite's own, in results/reference, are taken in only where results names
+that folder or one in it. With watch=true the page is written anew whenever records have changed,
+until Ctrl-C: reload it to see running curves.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,7 +37,7 @@ def main(words: list[str]) -> int:
     if plain:
         raise UsageError(f"report {plain[0]!r}: give results=DIR")
     results = Path(values["results"])
-    if not results.is_dir():
+    if not os.path.isdir(results):  # too long a name is none either
         raise UsageError(f"results={results}: no such folder")
     if values["watch"] not in ("true", "false"):
         raise UsageError(f"watch={values['watch']}: valid are true, false")
@@ -81,10 +83,13 @@ def once(results: Path, values: dict[str, str]) -> int:
     from bench.analysis import load, metrics, report
     from bench.analysis import runs as reading
     from bench.known import Known
+    from bench.reference import left_out, reference_below
 
     experiments, tasks, algos = (
         values[key].split(",") if values[key] else None for key in ("experiment", "task", "algo")
     )
+    apart = reference_below(results)
+    note = left_out(apart) if apart else ""
     try:
         known = Known(results, "report", (load, metrics, reading, bench.found, bench.settings))
         runs, notes = report.chosen(results, experiments, tasks, algos, known)
@@ -93,9 +98,9 @@ def once(results: Path, values: dict[str, str]) -> int:
         again = report.command(results, out, experiments, tasks, algos)
         index = report.write_page(runs, notes, out, again, frame)
     except (ValueError, OSError) as error:
-        raise UsageError(" ".join(str(error).split())) from None
+        raise UsageError("; ".join(filter(None, [" ".join(str(error).split()), note]))) from None
     for line in dict.fromkeys(notes):
         print(f"warning: {line}", file=sys.stderr)
     show(report.summary(frame), names=3)
-    print(f"report: {index}", flush=True)
+    print("\n".join(filter(None, [f"report: {index}", note])), flush=True)
     return 0

@@ -56,6 +56,7 @@ from bench.repeat import compared, take_from
 from bench.runner import Run, Stopped, described, physics_threads
 from bench.settings import Settings, cores
 from bench.standing import run_dir, states_of
+from bench.storage import tell_unchecked
 from bench.sweeps import check_places, common, expanded, placed, plain, swept
 
 ATTEMPTS = 3  # times that a launcher is started
@@ -73,6 +74,9 @@ def main(words: list[str]) -> int:
         return 0
     words, source = take_from([plain(word) for word in words])
     words, shown = take_shown(words)
+    for word in words:
+        if "=" not in word and not word.startswith(("-", "~")):
+            raise UsageError(f"run {word!r}: give key=value, as in algo=sac")
     flags = [word for word in words if word.startswith("-")]
     request = understand([word for word in words if not word.startswith("-")])
     if shown:
@@ -81,7 +85,8 @@ def main(words: list[str]) -> int:
         first = request.overrides(*next(iter(request.combinations())))
         resolve(first)
         rest = [w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")]
-        return hydra_run([*first[:3], *rest, *shown])
+        values = ["--resolve"] if "job" in shown else []  # those of a run, no formulas
+        return hydra_run([*first[:3], *rest, *shown, *values])
     if search.sweeper_of(words):
         return find_best(request, flags)
     request = replace(request, words=placed(request.words))
@@ -93,6 +98,8 @@ def main(words: list[str]) -> int:
         check_launcher(expanded(request.overrides(*next(iter(request.combinations()))))[0])
     states = states_of(runs)
     for settings, state in zip(runs, states, strict=True):
+        if state in ("done", "resume"):
+            tell_unchecked(run_dir(settings))
         if state in ("done", "elsewhere"):
             text = "done already" if state == "done" else "left to another host, which makes it"
             say(f"{text}: {run_dir(settings)}")
@@ -273,18 +280,22 @@ def tell_diverged(places: list[Path]) -> None:
 
 
 def report(runs: list[Settings]) -> int:
-    """Write the report of these runs, print its table and path; return 1 if it cannot be made."""
+    """Write the report of these runs, print its table and path; return 1 if it cannot be made.
+
+    It has all that was run on their tasks under the names of their experiments: algorithms that
+    were trained one command after the other are compared.
+    """
     from bench.analysis import report as reporting
     from bench.analysis.load import table
 
     results = Path(runs[0].results)
-    experiments, tasks, algos = (sorted(set(names)) for names in zip(*(
-        (run.experiment, run.names.task, run.names.algo) for run in runs
+    experiments, tasks = (sorted(set(names)) for names in zip(*(
+        (run.experiment, run.names.task) for run in runs
     ), strict=True))  # fmt: skip
     out = results / (experiments[0] if len(experiments) == 1 else common(experiments)) / "report"
     try:
-        index = reporting.write(results, out, experiments, tasks, algos)
-        frame = table(reporting.chosen(results, experiments, tasks, algos)[0])
+        index = reporting.write(results, out, experiments, tasks)
+        frame = table(reporting.chosen(results, experiments, tasks)[0])
     except (ValueError, OSError) as error:
         say(f"no report: {' '.join(str(error).split())}")
         return 1

@@ -86,7 +86,7 @@ def main(words: list[str]) -> int:
         raise UsageError(f"timed={values['timed']}: valid are 0, 1")
     timed = values["timed"] == "1"
     device = resolve_device(values["device"])
-    check_writable(Path(values["out"]))
+    check_writable(Path(values["out"]), "out")
     known = bench.algos.discover()
     for name in algos:
         if name != "all":

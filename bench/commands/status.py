@@ -1,11 +1,15 @@
 """Show how far every run is.
 
-python -m bench status [results=DIR]
+  python -m bench status [results=DIR]
+
+results is any folder of records (default: results). The suite's own, in results/reference, are
+shown only where results names that folder or one in it.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +28,7 @@ from bench.known import Known
 from bench.lease import BEAT, SILENCES, holder
 from bench.printing import show
 from bench.records import Record
+from bench.reference import left_out, reference_below
 from bench.storage import Damaged
 from bench.words import parse
 
@@ -38,13 +43,18 @@ def main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    _, values = parse(words, {"results": "results"})
+    plain, values = parse(words, {"results": "results"})
+    if plain:
+        raise UsageError(f"status {plain[0]!r}: give results=DIR")
     results = Path(values["results"])
-    if not results.is_dir():
+    if not os.path.isdir(results):  # too long a name is none either
         raise UsageError(f"results={results}: no such folder")
     rows, reasons = [], []
     known = Known(results, "status", (sys.modules[__name__], metrics, bench.found))
+    apart = reference_below(results)
     for place in sorted({path.parent for name in MARKS for path in results.rglob(name)}):
+        if apart and place.is_relative_to(apart):
+            continue
         try:
             cells = known_row(known, place)
         except UNREADABLE as error:
@@ -56,6 +66,8 @@ def main(words: list[str]) -> int:
     show(table(rows, str(results)))
     for line in reasons:
         print(line)
+    if apart:
+        print(left_out(apart))
     return 0
 
 
@@ -95,6 +107,8 @@ def row(record: Record) -> list[str]:
     facts, line = record.read(), record.last_progress()
     if not facts:
         raise Damaged(f"{record.path}: run.json is lost")
+    if not (record.path / "config.yaml").exists():
+        record.content("config.yaml")  # it is damaged, unless it has never had one
     state = str(facts["status"])
     if state == "running":
         user = holder(record.path)

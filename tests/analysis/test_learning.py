@@ -33,7 +33,7 @@ def test_training_and_evaluation_stand_in_one_panel_per_algorithm(records):
     assert panel.get_title() == "alpha"
     thick = {line.get_linestyle(): line for line in panel.get_lines() if line.get_linewidth() > 1}
     acted, evaluated = thick[":"], thick["-"]
-    assert np.allclose(acted.get_xdata(), [2e-4, 4e-4])
+    assert np.allclose(acted.get_xdata(), [200, 400])
     assert np.allclose(acted.get_ydata(), [0.2, 0.7]), "mean over seeds"
     assert np.allclose(evaluated.get_ydata(), 1.0) and len(evaluated.get_xdata()) == 4
 

@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from test_report import chart, make_run
 
 from bench.__main__ import main
+from bench.algos import discover
 from bench.analysis import (
     catalogue,
     comparison,
@@ -367,6 +368,17 @@ def test_paths_that_a_record_dropped_are_not_drawn(tmp_path):
     assert sum(len(path.vertices) > 0 for c in lines for path in c.get_paths()) == 5
 
 
+def test_paths_are_of_one_seed_sampled_and_commanded(tmp_path):
+    for seed, even in enumerate((1.0, 0.5, 0.8)):
+        make_run(tmp_path, seed=seed, shares=(even, 1 - even))  # on command all are alike
+    figure = mazes.path_map(read_runs(tmp_path), load_results(tmp_path))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["alpha, sampled\nseed 2", "alpha, commanded\nseed 2"], "the median, sampled"
+    (tmp_path / "exp/maze-v1/alpha/seed=2/paths.npz").unlink()
+    figure = mazes.path_map(read_runs(tmp_path), load_results(tmp_path))
+    assert len({axes.get_title().partition("\n")[2] for axes in figure.axes}) == 1
+
+
 def test_two_figures_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two figures are named headline"):
         catalogue.figure("task", "headline", "Again", "", place=1)
@@ -406,8 +418,31 @@ def test_colours_differ_to_all_eyes(sight):
     lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
     apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
     np.fill_diagonal(apart, np.inf)
-    assert len(set(hexes)) == len(hexes) and apart[:12, :12].min() > 8 * JUST_SEEN
-    assert apart.min() > 5 * JUST_SEEN
+    assert len(set(hexes)) == len(hexes) and apart.min() > 8 * JUST_SEEN
+
+
+def test_every_algorithm_has_a_colour_of_its_own_and_no_mode_is_grey():
+    ours = [e for e in discover().values() if e.factory.__module__.startswith("bench.algos.")]
+    assert 19 < len(ours) <= len(style.ALGOS)
+    assert all(max(color) - min(color) > 0.1 for color in style.MODES) and len(style.MODES) >= 16
+
+
+@pytest.mark.parametrize(
+    ("at", "label", "ticks"),
+    [([200, 400], "env steps", "0 100 200 300 400"), ([6400], "env steps (thousand)", "0 2 4 6"),
+     ([1e6, 2e6], "env steps (million)", "0 0.5 1 1.5 2")],
+)  # fmt: skip
+def test_env_steps_are_counted_in_a_unit_that_fits(at, label, ticks):
+    axes = style.new_figure(3, 2).subplots()
+    axes.plot(at, [0.5] * len(at))
+    assert style.steps_axis(axes) == label
+    low, high = axes.get_xlim()
+    texts = axes.xaxis.get_major_formatter().format_ticks(
+        [x for x in axes.get_xticks() if low <= x <= high]
+    )
+    assert " ".join(texts) == ticks
+    (line,) = axes.get_lines()
+    assert (line.get_marker() == "o") == (len(at) == 1), "one point is a line that nobody sees"
 
 
 def test_a_copied_run_counts_once(tmp_path):

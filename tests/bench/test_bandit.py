@@ -41,6 +41,8 @@ def test_settings_can_be_changed():
         (["algo=dipo", "case=equals"], "Did you mean 'equal'"),
         (["algo=dipo", "critic=true"], "exact, learned"),
         (["algo=dipo", "updates=none"], "updates=none"),
+        (["algo=dipo", "case="], "case=? is missing; valid are all, equal, lopsided, unequal"),
+        (["algo="], "algo=? is missing"),
         (["algo=dipo", "lopsided"], "not 'lopsided'"),
     ],
 )
@@ -49,6 +51,14 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, capsys, wo
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error
     assert not (tmp_path / "b").exists()
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    words = ["algo=td3", "case=equal", "updates=1", f"out={tmp_path / 'file'}"]
+    assert main(["bandit", *words]) == 2
+    assert capsys.readouterr().err.strip().endswith(f"{tmp_path / 'file'} is not a folder")
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.mark.parametrize("case", list(CASES))

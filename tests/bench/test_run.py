@@ -243,6 +243,9 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
         (["algo=sac", "task=pointmaze-v1", "plugins=[nowhere]"], "no module 'nowhere'"),
         (["algo=sac", "task=pointmaze", "task.layout=['####','#RG.','####']"], "border"),
         (["algo=sac", "task=antmaze-v1", "task.integrator=euler"], "rk4, implicitfast"),
+        (["algo=sac", "task=reach", "seed="], "seed=: valid are integers from 0"),
+        (["algo=sac", "task=reach", "seed=4294967296"], "valid are integers from 0 to 4294967295"),
+        (["algo=sac", "task=reach", "gamma"], "'gamma': give key=value, as in algo=sac"),
         (["algo=sac", "task=reach", "algo.tau=2"], "algo.tau=2.0: valid are numbers in (0, 1]"),
         (["algo=ppo", "task=reach", "algo.std=nan"], "algo.std=nan: valid are numbers above 0"),
         (["algo=sac", "task=pointmaze-v1", "task.stretch=nan"], "task.stretch=nan: must be finite"),
@@ -292,6 +295,13 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_lost(tmp_path, capsys):
     assert run(tmp_path, *words) == 2
     assert "checkpoint.pt is damaged" in capsys.readouterr().err
     assert (place / "episodes.parquet").read_bytes() == kept
+
+
+def test_algorithms_trained_one_after_the_other_are_compared_on_one_page(tmp_path):
+    for algo in ("random", "sac", "random"):
+        assert run(tmp_path, f"algo={algo}", "task=pointmaze-v2", "seed=0,0") == 0
+    page = (tmp_path / "default/report/index.html").read_text()
+    assert all(f"<td>{algo}</td>" in page or f">{algo}<" in page for algo in ("random", "sac"))
 
 
 def test_a_run_that_failed_before_its_first_step_blocks_no_other_settings(tmp_path, monkeypatch):

@@ -88,6 +88,7 @@ def test_works_take_turns():
         ("device=tpu", "device='tpu': valid are auto, cpu, cuda, cuda:<index>"),
         ("seconds=0", "seconds=0: valid are integers from 1"),
         ("timed=2", "timed=2: valid are 0, 1"),
+        ("out=pyproject.toml", "out=pyproject.toml: pyproject.toml is not a folder"),
         ("fast", "speed takes key=value words, not 'fast'"),
     ],
 )

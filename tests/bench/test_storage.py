@@ -16,7 +16,15 @@ import bench.storage
 from bench.finite import NotFinite, Scalars, check, non_finite, parameters
 from bench.policy import KEYS, load_stored
 from bench.records import Record
-from bench.storage import Checksums, Damaged, load_state, pack, save_state
+from bench.storage import (
+    CHECKSUMS,
+    Checksums,
+    Damaged,
+    load_state,
+    pack,
+    save_state,
+    tell_unchecked,
+)
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
@@ -96,6 +104,20 @@ class Full(io.RawIOBase):
 def test_a_full_disk_is_called_so_where_a_state_is_saved(room):
     with pytest.raises(OSError, match="No space left on device"):
         save_state({"weight": torch.zeros(100, 100)}, Full(room), "state")
+
+
+def test_a_record_without_checksums_is_read_with_a_warning(tmp_path, capsys):
+    record = Record(tmp_path / "run")
+    tell_unchecked(record.path)  # there is none
+    record.path.mkdir()
+    record.write({"status": "done"})
+    tell_unchecked(record.path)
+    assert capsys.readouterr().err == ""
+    (record.path / CHECKSUMS).unlink()
+    tell_unchecked(record.path)
+    error = capsys.readouterr().err
+    assert error.startswith(f"warning: {record.path} has no {CHECKSUMS}") and error.count("\n") == 1
+    assert Record(record.path).read() == {"status": "done"}
 
 
 def test_policies_of_earlier_builds_load():
