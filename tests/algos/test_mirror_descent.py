@@ -85,9 +85,9 @@ def test_bad_settings_are_named(name, settings, word):
 
 
 def test_a_flow_predicts_no_noise():
-    with pytest.raises(ValueError, match="actor.predict='eps': valid are x0, velocity"):
+    with pytest.raises(ValueError, match=r"actor\.predict='eps': valid are x0, velocity"):
         build("fpmd", actor=DiffusionConfig(predict="eps"))
-    with pytest.raises(ValueError, match="predict='velocity': valid here are x0, eps"):
+    with pytest.raises(ValueError, match=r"actor\.predict='velocity': valid are x0, eps"):
         build("dpmd", actor=DiffusionConfig(predict="velocity"))
 
 
