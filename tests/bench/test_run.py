@@ -301,7 +301,7 @@ def test_algorithms_trained_one_after_the_other_are_compared_on_one_page(tmp_pat
     for algo in ("random", "sac", "random"):
         assert run(tmp_path, f"algo={algo}", "task=pointmaze-v2", "seed=0,0") == 0
     page = (tmp_path / "default/report/index.html").read_text()
-    assert all(f"<td>{algo}</td>" in page or f">{algo}<" in page for algo in ("random", "sac"))
+    assert ">random<" in page and ">sac<" in page
 
 
 def test_a_run_that_failed_before_its_first_step_blocks_no_other_settings(tmp_path, monkeypatch):
