@@ -308,29 +308,15 @@ def one_line(error: BaseException, overrides: list[str]) -> str:
 
 
 def full_key(text: str, config: Any) -> str:
-    """Return a dataclass's complaint, `n_step=0: ...`, with the key as the command line has it.
-
-    A dataclass does not know where it stands: of settings that end alike the one with the value is
-    meant.
+    """Return an algorithm's complaint, `critic.atoms=1: ...`, with the key as on the command line.
 
     Args:
         text: what it says; anything else is returned as it is.
         config: what was composed.
     """
-    said = re.match(r"([\w.]+)=(.*?): ", text)
-    if not said:
-        return text
-    values = flat(OmegaConf.to_container(config, resolve=True))
-    if said[1] in values or said[1].startswith("task."):
-        return text
-    whole = [key for key in values if key == f"algo.{said[1]}"]
-    ending = [
-        key
-        for key, value in values.items()
-        if key.endswith(f".{said[1]}") and str(value).strip("[]") == said[2].strip("()[],'")
-    ]
-    found = whole or ending
-    return text.replace(said[1], found[0], 1) if found else text
+    key = f"algo.{text.partition('=')[0]}"
+    known = flat(OmegaConf.to_container(config, resolve=True)) if config else {}
+    return f"algo.{text}" if key in known else text
 
 
 def name_now(overrides: list[str], full: str) -> str | None:

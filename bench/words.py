@@ -9,6 +9,7 @@ from bench.registry import unknown
 from bench.settings import MAX_SEED
 
 DIGITS = 100  # Python reads a few thousand at most
+MOST = 2**63 - 1  # what 64 bits hold
 
 
 def parse(words: list[str], defaults: dict[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -29,18 +30,16 @@ def parse(words: list[str], defaults: dict[str, str]) -> tuple[list[str], dict[s
     return plain, values
 
 
-def integer(key: str, value: str, least: int = 1, most: int | None = None) -> int:
+def integer(key: str, value: str, least: int = 1, most: int = MOST) -> int:
     """Return an integer.
 
     Raises:
-        UsageError: if it is none, below `least` or above `most` (None: what 64 bits hold).
+        UsageError: if it is none, below `least` or above `most`.
     """
-    bound = 2**63 - 1 if most is None else most
-    large = value.isdecimal() and (len(value) > DIGITS or int(value) > bound)
-    if large or not value.isdecimal() or int(value) < least:
-        end = f" to {bound}" if large or most is not None else ""
-        raise UsageError(f"{key}={value}: valid are integers from {least}{end}")
-    return int(value)
+    if value.isdecimal() and len(value) <= DIGITS and least <= int(value) <= most:
+        return int(value)
+    end = f" to {most}" if most != MOST or len(value) >= len(str(MOST)) else ""
+    raise UsageError(f"{key}={value}: valid are integers from {least}{end}")
 
 
 def seed_of(value: str) -> int:

@@ -47,6 +47,17 @@ def test_a_plugin_that_raises_is_named_with_what_it_raised(
     assert "faulty_plugin" not in sys.modules
 
 
+def test_an_installed_plugin_that_raises_is_named_too(capsys, tmp_path, monkeypatch):
+    (tmp_path / "brokenplugin.py").write_text("raise KeyError(7)")
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bench.plugins]\nbroken = brokenplugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = refused(capsys, "list", "algos")
+    assert "plugins: 'brokenplugin' cannot be imported: KeyError: 7 (brokenplugin.py:1)" in error
+
+
 def test_status_takes_no_plain_word(capsys):
     assert "status 'nosuchfolder': give results=DIR" in refused(capsys, "status", "nosuchfolder")
 

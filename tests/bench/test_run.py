@@ -13,9 +13,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import bench
 from bench.__main__ import main
+from bench.configuration import as_dict, resolve, understand
 from bench.library import INTERRUPTED
 from bench.records import atomic
 from bench.rollout import Rollout
@@ -203,6 +205,15 @@ def test_ctrl_c_leaves_every_run_of_a_sweep_resumable(tmp_path):
     for seed in (0, 1):
         facts = json.loads((place / f"seed={seed}/run.json").read_text())
         assert facts["status"] == "interrupted" and (place / f"seed={seed}/checkpoint.pt").exists()
+
+
+def test_the_settings_that_are_shown_are_those_of_the_run(capsys):
+    words = ["algo=sac", "task=pointmaze-v1"]
+    assert main(["run", *words, "--cfg", "job"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert isinstance(shown["algo"]["novelty"]["anneal"], int), "its preset has a formula"
+    settings = resolve(understand(words).overrides("sac", "pointmaze-v1", "0"))
+    assert shown == as_dict(settings)
 
 
 @pytest.mark.parametrize(
