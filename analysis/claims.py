@@ -131,6 +131,8 @@ def numbers(
     own = done[done["task"].isin(claim.tasks)]
     for key in ("algo", "protocol", "budget", "preset"):
         own = own[own[key] == getattr(claim, key)]
+    if own.empty:
+        return np.empty(0)
     scores = final_scores(own).set_index(RUN)
     if claim.metric == REPLANNED:
         worst = {tuple(run.facts[key] for key in RUN): replanned(run, notes) for run in runs}
