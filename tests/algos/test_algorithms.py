@@ -156,12 +156,12 @@ def test_learners_side_by_side_learn_as_alone(name):
     alone = []
     for seed in (0, 1):
         algo = learner(seed)
-        for part in range(6):
+        for part in range(4):
             testing.feed(algo, 10, seed=part)
         alone.append(policy(algo))
     assert not torch.equal(*alone), "the seed changes nothing"
     together = [learner(seed) for seed in (0, 1)]
-    for part in range(6):
+    for part in range(4):
         for algo in together:
             torch.rand(7)  # somebody else draws from torch's generator
             testing.feed(algo, 10, seed=part)

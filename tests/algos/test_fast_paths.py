@@ -310,7 +310,7 @@ def test_bfloat16_is_chosen_where_a_device_multiplies_it(monkeypatch):
 @pytest.mark.parametrize("name", REPLAYS)
 def test_every_learner_learns_in_bfloat16(name):
     entry = bench.algos.registry[name]
-    algo = entry.factory(testing.SPEC, entry.config(precision="bf16"), "cpu")
+    algo = entry.factory(testing.SPEC, entry.config(precision="bf16", batch=32), "cpu")
     testing.feed(algo, 40, seed=0)
     low = [layer for layer in algo.modules() if getattr(layer, "dtype", None) is torch.bfloat16]
     assert low and all(one.dtype is torch.float32 for one in algo.parameters())

@@ -43,7 +43,7 @@ def test_budget_preset_and_command_line_win_in_this_order():
     assert own.task.integrator == "rk4" and own.algo.batch == 7
 
 
-@pytest.mark.parametrize("preset", ["suite", "paper", "none"])
+@pytest.mark.parametrize("preset", ["suite", "paper"])
 def test_every_preset_of_every_algorithm_composes(preset):
     tasks = "pointmaze-v1,antmaze-v3,antmaze-v4,drawer-close,gym"  # with presets of their own
     for run in settings("algo=all", f"task={tasks}", f"preset={preset}"):
