@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.analysis import comparison, mazes, ranking, survival, tables
-from bench.analysis.load import LAST, final_scores, table
+from bench.analysis.load import LAST, algorithms, final_scores, table
 from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import INK, algo_colors, new_figure, steps_axis
 from docs import withdrawn
@@ -25,6 +25,7 @@ SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
 CAMPAIGN = "campaign"
 CLASSES = f"{CAMPAIGN}/classes"  # what every algorithm ran
 ANTS = f"{CAMPAIGN}/ants"
+FLOOR = f"{CAMPAIGN}/floor"  # random play
 LABELS = {"hour": "hour, former presets", ANTS: "hour"}  # of folders beside the first
 COMMON = ("pointmaze-v1", "pointmaze-v3")  # of these tasks
 PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
@@ -42,8 +43,12 @@ def done(folder: str) -> list[RunRecord]:
 
 
 def lines(folder: str) -> list[list[str]]:
-    """Return the rows of one experiment's runs of the algorithms that are shown everywhere."""
+    """Return the rows of one experiment's runs of the algorithms that are shown everywhere.
+
+    Random play is the floor of the tasks of the first experiment.
+    """
     runs = [r for r in done(folder) if r.facts["algo"] in SHOWN]
+    runs += done(FLOOR) if folder == FOLDERS[0] else []
     scores, rng = final_scores(table(runs)), np.random.default_rng(0)
     rows = []
     for (task, algo), part in scores.groupby(["task", "algo"]):
@@ -76,14 +81,15 @@ def results() -> pd.DataFrame:
 
 def policies() -> pd.DataFrame:
     """Return the table of every algorithm: bandit and common tasks."""
-    runs = done(CLASSES)
+    runs = [*done(CLASSES), *(r for r in done(FLOOR) if r.facts["task"] in COMMON)]
     classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for r in runs}
     presets = {r.facts["algo"]: r.facts["preset"] for r in runs}
     scores = final_scores(table(runs))
     bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv").set_index(["algo", "case"])["kept"]
     cases = list(dict.fromkeys(bandit.index.get_level_values("case")))
     rows = []
-    for algo, policy in sorted(classes.items()):
+    for algo in algorithms(table(runs)):
+        policy = classes[algo]
         name = f"{algo} ({presets[algo]})" if algo in PUBLISHED else algo
         row = {"algorithm": name, "policy class": policy}
         row["bandit"] = (
@@ -222,11 +228,14 @@ def before(runs: list[RunRecord], protocol: str) -> pd.Series:
 
 
 def tests() -> pd.DataFrame:
-    """Return the permutation tests of DDiffPG against the others over the tasks that all did."""
-    scope = comparison.scopes(table(done(FOLDERS[0])))[0]
-    found = comparison.tests_table([scope])
+    """Return the permutation tests of DDiffPG against the others over the tasks that all did.
+
+    They are rows of the report's table, whose correction is for all of its comparisons.
+    """
+    scopes = comparison.scopes(table(done(FOLDERS[0])))
+    found = comparison.tests_table(scopes)
     ours = (found["algorithm"] == SHOWN[0]) | (found["against"] == SHOWN[0])
-    return found[ours].drop(columns="tasks")
+    return found[ours & (found["tasks"] == scopes[0].name)].drop(columns="tasks")
 
 
 def as_specified() -> str:
