@@ -15,13 +15,19 @@ from bench.analysis.metrics import METRICS
 from bench.analysis.runs import RunRecord
 
 SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
+    "algo.novelty.kind": "kind of bonus",
     "algo.novelty.coef": "novelty bonus",
+    "algo.novelty.anneal": "bonus falls to 0 within (env steps)",
+    "algo.explorer.scale": "bonus of what explores, times",
     "algo.exploration.warmup": "random exploration (env steps)",
     "algo.critic.kind": "critic",
     "algo.critic.hidden": "critic layers",
     "algo.n_step": "n-step",
     "algo.gamma": "discount",
     "algo.batch": "batch",
+    "algo.success_share": "share of successes in it",
+    "algo.replay": "replay",
+    "algo.tau": "rate of target networks",
     "algo.updates": "updates per vector step",
     "num_envs": "environments",
     "algo.act_candidates": "candidates in evaluation",

@@ -246,8 +246,11 @@ def test_what_explored_in_vain_is_no_failure_of_a_mode_by_choice(kept):
     assert not algo.episodes.length[: testing.SPEC.num_envs].any(), "every episode begins anew"
 
 
-@pytest.mark.parametrize("name", LEARNERS)
-def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [*((name, {}) for name in LEARNERS), ("ddiffpg", {"explorer": ExplorerConfig(n_step=10)})],
+)
+def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, more, monkeypatch):
     """With a constant bonus b and no reward the value is b / (1 - gamma), whatever n is."""
     bonus, gamma = 0.02, 0.9
 
@@ -258,7 +261,7 @@ def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, monkeypatch):
     monkeypatch.setattr(NovelD, "between", constant)
     torch.manual_seed(0)
     entry = bench.algos.registry[name]
-    config = entry.config(batch=64, gamma=gamma, normalize=False)
+    config = entry.config(batch=64, gamma=gamma, normalize=False, **more)
     algo = entry.factory(replace(testing.SPEC, horizon=50), config, "cpu")
     with torch.no_grad():  # a critic that knows the value is its own target
         value = bonus / (1 - gamma)

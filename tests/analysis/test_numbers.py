@@ -53,20 +53,25 @@ def test_edges_of_the_entropy():
 @pytest.mark.parametrize("num_modes", [2, 4, 8])
 def test_an_obedient_policy_scores_full_marks_for_control(num_modes):
     commanded = np.repeat(np.arange(num_modes), 20)
-    scores = one(commanded, num_modes, commanded)
+    scores = one(commanded, num_modes, commanded, np.full(len(commanded), 10.0))
     assert scores["command_coverage"] == scores["command_success"] == 1
     assert scores["command_information"] == 1 and scores["reachable_modes"] == num_modes
-    assert scores["mode_coverage"] == 1 and scores["solved_modes"] == pytest.approx(1)
+    assert scores["modes_found"] == num_modes and scores["mode_coverage"] == 1
+    assert scores["effective_modes"] == pytest.approx(num_modes)
+    assert scores["mode_entropy"] == pytest.approx(1)
+    assert scores["multi_goal_score"] == 1 and scores["solved_modes"] == pytest.approx(1)
+    assert scores["coverage_return"] == 10
 
 
 @pytest.mark.parametrize("num_modes", [2, 4, 8])
 def test_a_policy_that_ignores_commands_and_goes_one_way_controls_nothing(num_modes):
     commanded = np.repeat(np.arange(num_modes), 20)
-    scores = one(np.full(len(commanded), 1), num_modes, commanded)
+    scores = one(np.full(len(commanded), 1), num_modes, commanded, np.full(len(commanded), 10.0))
     assert scores["command_coverage"] == pytest.approx(1 / num_modes)
     assert scores["command_information"] == 0 and scores["reachable_modes"] == 1
     assert scores["command_success"] == 1, "how well, not whether, commands are obeyed"
-    assert scores["mode_coverage"] == pytest.approx(1 / num_modes)
+    assert scores["modes_found"] == 1 and scores["mode_coverage"] == pytest.approx(1 / num_modes)
+    assert scores["coverage_return"] == pytest.approx(10 / num_modes)
     assert scores["effective_modes"] == pytest.approx(1) and scores["mode_entropy"] == 0
     assert scores["solved_modes"] == scores["multi_goal_score"] == pytest.approx(1 / num_modes)
 
@@ -75,11 +80,14 @@ def test_a_policy_that_ignores_commands_and_goes_one_way_controls_nothing(num_mo
 def test_a_uniform_policy_that_ignores_commands_is_diverse_and_controls_nothing(num_modes):
     rng, commanded = np.random.default_rng(0), np.repeat(np.arange(num_modes), 20)
     episodes = len(commanded)
-    runs = [one(rng.integers(num_modes, size=episodes), num_modes, commanded) for _ in range(400)]
+    returns = np.full(episodes, 10.0)
+    runs = [one(rng.integers(num_modes, size=episodes), num_modes, commanded, returns)
+            for _ in range(400)]  # fmt: skip
     mean = {name: np.mean([run[name] for run in runs]) for name in runs[0] if name != "detour"}
     assert mean["command_coverage"] == pytest.approx(1 / num_modes, abs=0.015)
     assert mean["command_information"] < 0.02
     assert mean["command_success"] == mean["mode_coverage"] == 1
+    assert mean["modes_found"] == num_modes and mean["coverage_return"] == 10
     count = np.arange(episodes + 1)  # of one mode: binomial with a mean of 20
     least = (np.minimum(count, 20) * binom.pmf(count, episodes, 1 / num_modes)).sum() / 20
     assert mean["multi_goal_score"] == pytest.approx(least, abs=0.01)
@@ -106,6 +114,19 @@ def test_branch_entropy_by_hand():
     assert scores[0] == pytest.approx((nats / np.log(2) + 0) / 2)
     assert scores[1] == pytest.approx(1, abs=1e-4) and scores[1] <= 1
     assert np.isnan(scores[2]) and np.isnan(one([0, 1], 2)["branch_entropy"])
+
+
+@pytest.mark.parametrize("num_modes", [2, 4, 8])
+def test_where_modes_part_only_who_heads_for_all_of_them_has_entropy(num_modes):
+    """One way, uniform, and obedient: of 256 actions without a command as it has learned them."""
+    mode, each = np.arange(3) % 2, np.ones(3)
+    ways = np.zeros((3, 1, num_modes), int)
+    ways[0, 0, 1] = 256
+    ways[1:, 0] = 256 // num_modes
+    scores = metrics.evaluations(metrics.Evaluations(
+        np.arange(3), mode, mode >= 0, each, each, -each, num_modes, each, ways,
+    ))["branch_entropy"]  # fmt: skip
+    assert scores.tolist() == pytest.approx([0, 1, 1])
 
 
 def test_command_metrics_by_hand():

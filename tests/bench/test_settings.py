@@ -159,12 +159,14 @@ def test_what_hydra_may_share_between_runs_is_changed_by_none():
 
 
 def test_every_algorithm_has_the_same_bonus_rows_and_updates_on_an_ant():
-    bonuses, rows, updates = set(), set(), set()
+    bonuses, rows, updates, falls = set(), set(), set(), {}
     for one in settings("algo=all", "task=antmaze-v1", "budget=hour"):
         if hasattr(one.algo, "novelty"):  # what learns
             novelty = one.algo.novelty
             bonuses.add((novelty.kind, novelty.cell, novelty.coef, novelty.normalize))
+            falls.setdefault(novelty.anneal, set()).add(one.names.algo)
             rows.add(one.algo.batch)
             updates.add(getattr(one.algo, "updates", None))
     assert bonuses == {("counts", 0.5, 0.001, True)} and rows == {768}
     assert updates == {2, None}, "None: learns from rollouts"
+    assert len(falls) == 2 and falls[0] == {"ddiffpg"}, "docs/fairness.md says why"
