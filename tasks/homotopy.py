@@ -19,7 +19,8 @@ from functools import cached_property
 import numpy as np
 from scipy.ndimage import label as connected
 
-from .layout import CELL, Layout
+from . import taut
+from .layout import CELL, GOAL_RADIUS, Layout
 
 Cell = tuple[int, int]  # row, column
 Word = tuple[int, ...]  # +k: obstacle k's ray crossed towards larger x, -k: towards smaller
@@ -137,6 +138,24 @@ class Modes:
                 new = other, reduce(word + self.crossed(cell, other))
                 if not through and ahead[other] >= 0 and whole <= bound and new not in parents:
                     heapq.heappush(queue, (whole, -moves, next(order), new, state))
+
+    @cached_property
+    def lengths(self) -> list[float]:
+        """Lengths of the modes' shortest paths in m, of a point, from the start to a goal's rim.
+
+        They keep out of other goals' cells, as routes do: an episode would end there.
+        """
+        layout, found = self.layout, []
+        for route in self.routes:
+            closed = layout.walls.copy()
+            for goal in layout.goals:
+                closed[goal] = goal != route[-1]
+            offset = layout.centre((0, 0))
+            places = taut.corners(closed, CELL) + offset
+            path = taut.pulled(np.stack([layout.centre(cell) for cell in route]), places)
+            length = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+            found.append(round(float(length) - GOAL_RADIUS, 3))  # of what `taut.INTO` blurs
+        return found
 
     def crossed(self, cell: Cell, other: Cell) -> Word:
         """Return the rays that a move between neighbouring cells crosses."""

@@ -119,9 +119,10 @@ class Maze(Task):
         own = next((name for name, rows in LAYOUTS.items() if rows == self.layout), own)
         self.homotopy = Modes(self.maze, config.stretch, config.most_modes)
         self.modes = tuple(self.homotopy.names)
-        routes = self.routes = tuple(CELL * (len(r) - 1) for r in self.homotopy.routes)
+        self.routes = tuple(self.homotopy.lengths)
         known = config.horizon or self.horizons.get(own[:2], 0)
-        self.horizon = known or self.default_horizon(max(routes))
+        cells = max(map(len, self.homotopy.routes))
+        self.horizon = known or self.default_horizon(CELL * (cells - 1))
         self.pay = np.full(len(self.maze.goals), 10.0)
         if config.asymmetric:
             self.pay[1:] = 20.0
