@@ -1,14 +1,15 @@
 """Ask what the comparison's rules cost each method, and what DDiffPG's claim rests on.
 
-  python -m docs.rules [study=all|bonus|successes|knobs] [seeds=0] [algo=all|NAME,...] [run=true]
+  python -m docs.rules [study=all|NAME] [seeds=0] [algo=all|NAME,...] [run=true]
 
-Three studies on the tuning seeds, in the quick budget (an ant: hour):
+Four studies on the tuning seeds, in the quick budget (an ant: hour):
 
   bonus       every algorithm with the novelty bonus fixed, annealed to 0 over the first half of
               learning (the rule), and without it, on one maze and one arm, two of them on more
   successes   uniform replay against batches half of which come from successful episodes
   knobs       DDiffPG with one of its settings changed, or one of its parts left out; its bonus is
               fixed, as it was when these runs were made
+  own         DDiffPG with its presets for single tasks and with what it has in their family alone
 
 Records land in results/reference/rules/<variant>, compacted; what is done is skipped, so that a
 study can be made in parts. Writes the tables of docs/fairness.md and docs/knobs.png from the
@@ -62,8 +63,18 @@ KNOBS = {
     "no-exploration": (
         "no exploration critic", ["algo.novelty.coef=0", "algo.explorer.until=1"]),
 }  # fmt: skip
-COMMANDED = "ddiffpg"  # whose settings the third study changes
-STUDIES = ("all", "bonus", "successes", "knobs")
+FAMILY_S = {"annealed": "its preset", "family": "its family's alone"}
+OWN = {  # what a task's own preset says, as it is without it
+    "pointmaze-v1": ["algo.ema=0.001"],
+    "pointmaze-v2": ["algo.ema=0.001"],
+    ARM: ["algo.modes.threshold=0.4", "algo.modes.loop_radius=0.08", "algo.modes.tube=0.3",
+          "algo.modes.most=10"],
+    "peg-in-hole": ["algo.modes.threshold=0.4", "algo.modes.tube=0.3", "algo.modes.smallest=2",
+                    "algo.modes.most=10", "algo.explorer.share=0.2"],
+    "drawer-close": ["algo.modes.threshold=0.4", "algo.modes.capacity=400"],
+}  # fmt: skip
+COMMANDED = "ddiffpg"  # whose settings the last two studies change
+STUDIES = ("all", "bonus", "successes", "knobs", "own")
 LEFT_OUT = {"random"}  # learns nothing
 
 
@@ -81,6 +92,10 @@ def runs(study: str, algos: list[str]) -> Iterator[tuple[str, str, str, list[str
     if study in ("all", "knobs") and COMMANDED in algos:
         for variant, (_, words) in KNOBS.items():
             yield variant, COMMANDED, MAZE, [*words, FIXED]
+    if study in ("all", "own") and COMMANDED in algos:
+        for task, words in OWN.items():
+            for variant in FAMILY_S:
+                yield variant, COMMANDED, task, words if variant == "family" else []
 
 
 def compared(
@@ -167,6 +182,8 @@ def main(given: list[str]) -> int:
     write(PAGE, "bonus", tables.markdown(compared(found, list(BONUS), ran)), SCRIPT)
     shares = compared(found, list(SUCCESSES), [name for name in ran if name in UNIFORM], ALL)
     write(PAGE, "successes", tables.markdown(shares), SCRIPT)
+    own = compared(found, list(FAMILY_S), [COMMANDED], OWN).rename(columns=FAMILY_S)
+    write(PAGE, "own", tables.markdown(own), SCRIPT)
     figure = knobs(found)
     if figure is not None:
         figure.savefig("docs/knobs.png", dpi=130)

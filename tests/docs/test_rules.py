@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from bench.configuration import resolve, understand
+from bench.configuration import as_dict, resolve, understand
 from bench.errors import UsageError
+from bench.settings import flat
 from docs import rules
 
 ALGOS = ["ddiffpg", "maxentdp", "ppo", "sac"]  # each with other studies than the rest
@@ -18,11 +19,27 @@ def test_every_run_of_every_study_composes_and_has_a_place_of_its_own():
         request = understand([f"algo={algo}", f"task={task}", *words])
         settings = resolve(request.overrides(algo, task, "0"))
         learning = settings.env_steps - settings.algo.exploration.warmup
-        annealed = variant == "annealed" or variant in rules.SUCCESSES
+        annealed = variant in {*rules.SUCCESSES, *rules.FAMILY_S}
         assert settings.algo.novelty.anneal == (learning // 2 if annealed else 0)
     tried = {variant for variant, *_ in places}
-    assert tried == {*rules.BONUS, *rules.SUCCESSES, *rules.KNOBS}
+    assert tried == {*rules.BONUS, *rules.SUCCESSES, *rules.KNOBS, *rules.FAMILY_S}
     assert len({tuple(words) for _, words in rules.KNOBS.values()}) == len(rules.KNOBS)
+
+
+@pytest.mark.parametrize("task", rules.OWN)
+def test_without_its_own_preset_a_task_has_what_its_family_has(task):
+    plain = "pointmaze-v3" if "maze" in task else "cabinet-open"  # tasks without one
+
+    def settings(*words):
+        return resolve(understand([*words]).overrides("ddiffpg", words[1][5:], "0"))
+
+    own, without, family = (
+        flat(as_dict(settings("algo=ddiffpg", *words))["algo"])
+        for words in ([f"task={task}"], [f"task={task}", *rules.OWN[task]], [f"task={plain}"])
+    )
+    changed = {word.partition("=")[0].removeprefix("algo.") for word in rules.OWN[task]}
+    assert {key for key in own if own[key] != without[key]} == changed
+    assert {key: without[key] for key in changed} == {key: family[key] for key in changed}
 
 
 def test_a_cell_is_of_its_own_variant():
