@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gymnasium-Robotics' Fetch environments cannot be made beside MuJoCo 3.12 or later.
+# Gymnasium-Robotics' Fetch environments cannot be made beside MuJoCo 4.0.0 (3.12 on, by reports).
 #
 # gymnasium-robotics 1.4.2 asks for mujoco>=2.2.0, and pip takes the newest, 4.0.0 today. Expected:
 # gymnasium.make("FetchReach-v4") works. Seen: an AssertionError without a message, from a check of

@@ -20,6 +20,7 @@ from .networks import RunningNorm, fast_elu, gradient_step, linear_layers, mlp, 
 from .replay import take
 
 KINDS = ("noveld", "counts")
+SCHEDULES = ("linear", "constant")
 BUCKETS = 2**16  # that cells of space are hashed to
 FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart (Knuth)
 
@@ -33,7 +34,8 @@ class NoveltyConfig:
 
     kind: str = "noveld"  # noveld | counts (see `NovelD`, `EpisodicCounts`)
     coef: float = 0.003  # bonus per step, in units of the task's largest return; 0 turns it off
-    anneal: int = 0  # env steps after the warm-up over which the bonus falls to 0; 0: never
+    anneal: int = 0  # env steps after the warm-up within which the bonus comes to 0; 0: never
+    schedule: str = "linear"  # linear | constant: whether it falls all the while, or ends at once
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
     cell: float = 0.5  # m; edge of the cells of space whose visits are counted
@@ -53,6 +55,9 @@ class NoveltyConfig:
         """
         if self.kind not in KINDS:
             raise ValueError(f"novelty.kind={self.kind!r}: valid are {', '.join(KINDS)}")
+        if self.schedule not in SCHEDULES:
+            known = ", ".join(SCHEDULES)
+            raise ValueError(f"novelty.schedule={self.schedule!r}: valid are {known}")
         require(self, "[0, inf)", "coef", "anneal", "alpha", "frequencies", "lr", prefix="novelty.")
         require(self, "(0, inf)", "cell", prefix="novelty.")
         require(self, "[1, inf)", "hidden", "features", "recent", "batch", prefix="novelty.")
@@ -94,8 +99,8 @@ class Bonus(nn.Module, ABC):
         config = self.config
         if config.anneal == 0:
             return config.coef
-        left = 1 - max(self.steps - self.warmup, 0) / config.anneal
-        return config.coef * max(left, 0.0)
+        left = max(1 - max(self.steps - self.warmup, 0) / config.anneal, 0.0)
+        return config.coef * (left if config.schedule == "linear" else float(left > 0))
 
     def observe(self, position: Tensor) -> None:
         """Take in positions (N, P) of training."""

@@ -357,6 +357,10 @@ def test_the_bonus_by_hand(monkeypatch):
     assert novelty.bonus(states, torch.zeros(2, 3, 0)).mean() == pytest.approx(0.25 * 0.5)
     novelty.observe(torch.zeros(50, 0))
     assert not novelty.bonus(states, torch.zeros(2, 3, 0)).any(), "annealed"
+    novelty.config.schedule = "constant"
+    assert novelty.coef == 0, "185 steps, 60 of them before it counts"
+    novelty.config.anneal = 126
+    assert novelty.coef == 0.5
     novelty.config.anneal, novelty.config.coef = 0, 0.0
     assert not novelty.bonus(states, torch.zeros(2, 3, 0)).any()
 

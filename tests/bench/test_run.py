@@ -267,6 +267,7 @@ def test_the_settings_that_are_shown_are_those_of_the_run(capsys):
         (["algo=sac", "task=reach", "algo.critic.v_min=2"], "algo.critic.v_min=2.0: valid are"),
         (["algo=sac", "task=gym", "algo.novelty.observe=position"], "needs a task with a position"),
         (["algo=sac", "task=gym", "algo.novelty.kind=counts"], "needs a task with a position"),
+        (["algo=sac", "task=gym", "algo.novelty.schedule=cosine"], "valid are linear, constant"),
         (["algo=ppo", "task=gym", "algo.novelty.kind=counts"], "algo.novelty.kind=counts: needs"),
         (
             [
