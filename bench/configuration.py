@@ -308,15 +308,23 @@ def one_line(error: BaseException, overrides: list[str]) -> str:
 
 
 def full_key(text: str, config: Any) -> str:
-    """Return an algorithm's complaint, `critic.atoms=1: ...`, with the key as on the command line.
+    """Return an algorithm's complaint, `steps=1: ...`, with the key as on the command line.
+
+    Settings that several hold, such as those of a flow, do not know where they stand: of keys that
+    end alike the one with the value is meant.
 
     Args:
         text: what it says; anything else is returned as it is.
         config: what was composed.
     """
-    key = f"algo.{text.partition('=')[0]}"
-    known = flat(OmegaConf.to_container(config, resolve=True)) if config else {}
-    return f"algo.{text}" if key in known else text
+    said = re.match(r"([\w.]+)=(.*?): ", text)
+    if not said or not config:
+        return text
+    name, value = said[1], said[2].strip("()[],'")
+    values = flat(OmegaConf.to_container(config, resolve=True))
+    alike = [key for key in values if key.startswith("algo.") and key.endswith(f".{name}")]
+    alike.sort(key=lambda key: (str(values[key]).strip("[]") != value, key != f"algo.{name}"))
+    return text.replace(name, alike[0], 1) if alike else text
 
 
 def name_now(overrides: list[str], full: str) -> str | None:
