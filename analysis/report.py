@@ -230,8 +230,9 @@ def overview(
          tables.result_table(frame)),
         ("aggregates", "Solved modes, averaged", comparison.aggregate_table(found)),
         ("improvement", "Probability of improvement", comparison.improvement_table(found)),
-        ("tests", "Permutation tests over seeds, within tasks, with Holm's correction; smallest p: "
-         "what so few seeds can reach at best, uncorrected", comparison.tests_table(found)),
+        ("tests", "Permutation tests over seeds, within tasks, with Holm's correction over the "
+         "table; smallest p: what so few seeds can reach at best, uncorrected",
+         comparison.tests_table(found)),
         ("survival", "Modes: when first found, whether lost", survival.survival_table(done)),
         ("settings", "Settings: what was held equal", tables.settings_table(done)),
     ]  # fmt: skip
