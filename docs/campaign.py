@@ -37,6 +37,7 @@ LOG = Path("docs/campaign.md")
 FLOOR = "random"
 SHOWN = ("ddiffpg", "sac")
 MAZES = tuple(f"pointmaze-v{i}" for i in (1, 2, 3, 4))
+ANTS = tuple(f"antmaze-v{i}" for i in (1, 2, 3, 4))
 ARMS = ("reach", "peg-in-hole", "drawer-close", "cabinet-open")
 FIRST_SEED = 100  # settings were tuned on seeds 0 to 2, and looked at on 10 to 12
 
@@ -52,6 +53,7 @@ class Block:
         budget: of the runs.
         others: whether the classes that are named on the command line join in.
         first: the first seed on which no setting of these algorithms was tuned.
+        words: further ones for `run`.
     """
 
     algos: tuple[str, ...]
@@ -60,10 +62,15 @@ class Block:
     budget: str = "quick"
     others: bool = False
     first: int = FIRST_SEED
+    words: tuple[str, ...] = ()
 
 
 BLOCKS = {
     "floor": Block((FLOOR,), (*MAZES, *ARMS), 3),
+    # Random play learns nothing, and a million steps of an ant take minutes.
+    "ant-floor": Block(
+        (FLOOR,), ANTS, 3, "hour", words=("env_steps=128_000", "eval.every=128_000")
+    ),
     "classes": Block((), ("pointmaze-v1", "pointmaze-v3", "reach", "peg-in-hole"), 5),
     "mazes": Block(SHOWN, MAZES, 10, others=True),
     "arms": Block(SHOWN, ARMS, 5, others=True),
@@ -124,7 +131,7 @@ def measure(name: str, block: Block, left: list[Run], jobs: int) -> int:
                 continue
             words = [
                 f"algo={','.join(algos)}", f"task={task}", f"seed={seed}",
-                f"budget={block.budget}",
+                f"budget={block.budget}", *block.words,
                 *([f"hydra.launcher.n_jobs={jobs}"] if len(algos) > 1 else []),
             ]  # fmt: skip
             if status := studies.train(FOLDER, name, words):

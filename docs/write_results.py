@@ -25,7 +25,7 @@ SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
 CAMPAIGN = "campaign"
 CLASSES = f"{CAMPAIGN}/classes"  # what every algorithm ran
 ANTS = f"{CAMPAIGN}/ants"
-FLOOR = f"{CAMPAIGN}/floor"  # random play
+FLOORS = (f"{CAMPAIGN}/floor", f"{CAMPAIGN}/ant-floor")  # random play
 LABELS = {"hour": "hour, former presets", ANTS: "hour"}  # of folders beside the first
 COMMON = ("pointmaze-v1", "pointmaze-v3")  # of these tasks
 PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
@@ -48,7 +48,8 @@ def lines(folder: str) -> list[list[str]]:
     Random play is the floor of the tasks of the first experiment.
     """
     runs = [r for r in done(folder) if r.facts["algo"] in SHOWN]
-    runs += done(FLOOR) if folder == FOLDERS[0] else []
+    if folder == FOLDERS[0]:
+        runs += [r for floor in FLOORS for r in done(floor)]
     scores, rng = final_scores(table(runs)), np.random.default_rng(0)
     rows = []
     for (task, algo), part in scores.groupby(["task", "algo"]):
@@ -81,7 +82,7 @@ def results() -> pd.DataFrame:
 
 def policies() -> pd.DataFrame:
     """Return the table of every algorithm: bandit and common tasks."""
-    runs = [*done(CLASSES), *(r for r in done(FLOOR) if r.facts["task"] in COMMON)]
+    runs = [*done(CLASSES), *(r for r in done(FLOORS[0]) if r.facts["task"] in COMMON)]
     classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for r in runs}
     presets = {r.facts["algo"]: r.facts["preset"] for r in runs}
     scores = final_scores(table(runs))
