@@ -108,18 +108,22 @@ def finished(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def refusals(frame: pd.DataFrame) -> list[str]:
-    """Return why runs of a task must not be compared; empty if they may be."""
+    """Return why runs of a task must not be compared; empty if they may be.
+
+    Random play learns nothing, so that the length of its runs is of no consequence.
+    """
     found = []
     for task, part in frame.groupby("task"):
-        for column in ("budget", "target_env_steps", "mujoco"):
-            values = sorted(map(str, part[column].dropna().unique()))
+        learned = part[~part["floor"].astype(bool)]
+        for column, of in (("budget", learned), ("target_env_steps", learned), ("mujoco", part)):
+            values = sorted(map(str, of[column].dropna().unique()))
             if len(values) > 1:
                 found.append(f"{task}: runs differ in {column}: {', '.join(values)}")
         for algo, own in part.groupby("algo"):
             presets = sorted(map(str, own["preset"].dropna().unique()))
             if len(presets) > 1:
                 found.append(f"{task}: seeds of {algo} differ in preset: {', '.join(presets)}")
-        done = finished(part)
+        done = finished(learned)
         ends = done.groupby(["experiment", "algo", "seed"])["env_steps"].max()
         if len(ends) and ends.min() < (1 - STEPS_APART) * ends.max():
             found.append(f"{task}: last evaluations differ in env_steps: "

@@ -187,6 +187,18 @@ def test_runs_that_ended_elsewhere_or_mix_presets_are_refused(tmp_path):
     )
 
 
+def test_of_random_play_the_length_is_of_no_consequence(tmp_path):
+    make_run(tmp_path, "alpha")
+    place = make_run(tmp_path, "luck")
+    edit(place, budget="smoke", algo_info={"data": "none"})
+    table = pd.read_parquet(place / "episodes.parquet")
+    table[table["env_steps"] < 300].to_parquet(place / "episodes.parquet")
+    frame = load_results(tmp_path)
+    assert frame["floor"].any() and refusals(frame) == []
+    edit(place, algo_info={"data": "off-policy"})
+    assert len(refusals(load_results(tmp_path))) == 2
+
+
 def test_budgets_are_not_averaged(tmp_path):
     make_run(tmp_path, "alpha")
     make_run(tmp_path, "alpha", task="other", budget="hour")
