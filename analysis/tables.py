@@ -83,6 +83,8 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
 def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
     """Return the share of modes that every algorithm solves on every task (see `SHARE`).
 
+    Tasks that random play alone has done are left out, where there is another.
+
     Returns:
         The protocols of every algorithm, random play last; and a row per task: its name, number of
         modes and cells, for every algorithm and protocol the mean over seeds (None where nothing
@@ -92,6 +94,8 @@ def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, An
     done = done[done["num_modes"] > 0] if len(done) else done
     if done.empty:
         return {}, []
+    learned = set(done.loc[~done["floor"].astype(bool), "task"])
+    done = done[done["task"].isin(learned)] if learned else done
     scores, rng = final_scores(done), np.random.default_rng(0)
     measured = set(zip(scores["algo"], scores["protocol"], strict=True))
     columns = {a: [p for p in SHARE if (a, p) in measured] for a in algorithms(done)}

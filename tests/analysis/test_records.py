@@ -199,6 +199,15 @@ def test_of_random_play_the_length_is_of_no_consequence(tmp_path):
     assert len(refusals(load_results(tmp_path))) == 2
 
 
+def test_what_random_play_alone_has_done_is_not_in_the_first_table(tmp_path):
+    for task in ("maze-v1", "other"):
+        edit(make_run(tmp_path, "luck", task=task), algo_info={"data": "none"})
+    assert [row["task"] for row in tables.matrix(load_results(tmp_path))[1]] == ["maze-v1", "other"]
+    make_run(tmp_path, "alpha")
+    columns, rows = tables.matrix(load_results(tmp_path))
+    assert list(columns) == ["alpha", "luck"] and [row["task"] for row in rows] == ["maze-v1"]
+
+
 def test_budgets_are_not_averaged(tmp_path):
     make_run(tmp_path, "alpha")
     make_run(tmp_path, "alpha", task="other", budget="hour")
