@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from bench.errors import UsageError
 from bench.tasks import taut
 from bench.tasks.homotopy import Modes, crossings, reduce
 from bench.tasks.layout import CELL, GOAL_RADIUS, parse
@@ -95,3 +96,25 @@ def test_what_is_pulled_stays_of_its_class():
     for mode, route in enumerate(modes.routes):
         path = taut.pulled(np.stack([modes.layout.centre(cell) for cell in route]), points)
         assert modes.label(path) == mode and len(path) < len(route)
+
+
+def test_in_any_maze_a_shortest_path_is_between_the_straight_line_and_the_route():
+    rng, tried = np.random.default_rng(0), 0
+    while tried < 100:
+        grid = np.full(rng.integers(5, 12, 2), "#")
+        inner = rng.random((len(grid) - 2, len(grid[0]) - 2)) < rng.uniform(0.05, 0.4)
+        grid[1:-1, 1:-1] = np.where(inner, "#", ".")
+        free = rng.permutation(np.argwhere(grid == "."))
+        if len(free) < 3:
+            continue
+        for mark, cell in zip("RGG", free, strict=False):
+            grid[tuple(cell)] = mark
+        try:
+            modes = Modes(parse(["".join(row) for row in grid]), 1.5, 16)
+        except UsageError:  # a goal that cannot be reached
+            continue
+        tried += 1
+        for route, length in zip(modes.routes, modes.lengths, strict=True):
+            straight = np.linalg.norm(modes.layout.centre(route[-1]))
+            whole = CELL * (len(route) - 1)
+            assert straight - 0.01 <= length + GOAL_RADIUS <= whole + 0.01
