@@ -26,15 +26,20 @@ def run_dir(settings: Settings) -> Path:
     return place_of(settings.results, settings.experiment, names.task, names.algo, settings.seed)
 
 
-def with_names_now(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return a flat configuration with the names that settings have now."""
+def as_read_now(stored: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return what a record says of its settings, flat, under the names that settings have now.
+
+    What it does not name came later; its default is what was done before.
+    """
     algo, task = (
         bench.algos.registry[settings.names.algo],
         bench.tasks.registry[settings.names.task],
     )
     renamed = {f"{part}.{was}": f"{part}.{now}" for part, entry in (("algo", algo), ("task", task))
                for was, now in entry.renamed.items()}  # fmt: skip
-    return {renamed.get(key, key): value for key, value in config.items()}
+    named = {renamed.get(key, key): value for key, value in flat(stored).items()}
+    defaults = as_dict(Settings(algo=algo.config(), task=task.config()))
+    return flat(binding(defaults)) | named
 
 
 def state_of(settings: Settings) -> str:
@@ -109,8 +114,7 @@ def standing(record: Record, settings: Settings) -> tuple[str, list[str]]:
     stored = record.read_config()
     if not stored and facts.get("env_steps", 1):
         raise Damaged(f"{record.path}: config.yaml is lost, which says what was run")
-    was = with_names_now(flat(binding(stored)), settings)
-    now = flat(binding(as_dict(settings)))
+    was, now = as_read_now(binding(stored), settings), flat(binding(as_dict(settings)))
     differing = [
         f"{key} was {was.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)

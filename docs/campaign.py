@@ -5,6 +5,7 @@
 Without `run=true`: which blocks there are, how many of their runs are done, and about how many
 hours of one core the rest takes, by the minutes of committed runs. With it: the runs that are
 missing, `jobs` at a time; what is done is skipped, so that a campaign goes on where it was stopped.
+A run that was made with other settings than today's is refused, naming them, until it is removed.
 A block runs only once docs/campaign.md says what is expected of it (`* NAME: ...`), so that what
 surprises can be told from what is explained afterwards. `others` are the classes that go through
 all twelve tasks beside `SHOWN`: the two best of the block `classes`.
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -24,10 +26,12 @@ from rich.table import Table
 
 from bench.algos import discover
 from bench.analysis.load import finished, load_results
+from bench.configuration import resolve, understand
 from bench.errors import UsageError
 from bench.printing import show
 from bench.registry import unknown
-from bench.standing import place_of
+from bench.settings import Settings
+from bench.standing import place_of, state_of
 from bench.words import integer, parse
 from docs import compact_records, studies
 from docs.write_results import REFERENCE
@@ -107,12 +111,27 @@ def hours(missing: list[Run], budget: str, known: dict[tuple[str, ...], float]) 
     return sum(known.get((algo, task, budget), typical) for algo, task, _ in missing) / 60
 
 
-def missing(name: str, block: Block, others: tuple[str, ...], done: set[Path]) -> list[Run]:
-    """Return the runs of a block that are not done."""
-    return [
-        (algo, task, seed) for algo, task, seed in runs(block, others)
-        if place_of(str(FOLDER), name, task, algo, seed) not in done
-    ]  # fmt: skip
+@cache
+def settings(block: Block, algo: str, task: str) -> Settings:
+    """Return today's settings of a block's runs of an algorithm on a task."""
+    words = [f"algo={algo}", f"task={task}", f"budget={block.budget}", "threads=1", *block.words]
+    request = understand(words)
+    return resolve(request.overrides(*next(request.combinations())))
+
+
+def missing(name: str, block: Block, others: tuple[str, ...]) -> tuple[list[Run], list[str]]:
+    """Return the runs of a block that are not done, and why some are to be refused."""
+    left, refused = [], []
+    for algo, task, seed in runs(block, others):
+        if place_of(str(FOLDER), name, task, algo, seed).exists():
+            of = replace(settings(block, algo, task), seed=seed, results=str(FOLDER))
+            try:
+                if state_of(replace(of, experiment=name)) == "done":
+                    continue
+            except UsageError as error:
+                refused.append(str(error))
+        left.append((algo, task, seed))
+    return left, refused
 
 
 def expected(name: str) -> str:
@@ -158,21 +177,26 @@ def main(words: list[str]) -> int:
                 raise UsageError(unknown(key, name, valid))
     frame = finished(load_results(REFERENCE))
     known = minutes(frame)
-    done = set(compact_records.finished(FOLDER))
-    plan = Table("block", "runs", "done", "hours of one core, left", "expected")
-    left = {name: missing(name, BLOCKS[name], others, done) for name in chosen}
-    for name in chosen:
+    plan = Table("block", "runs", "done", "refused", "hours of one core, left", "expected")
+    left = {name: missing(name, BLOCKS[name], others) for name in chosen}
+    for name, (runs_left, refused) in left.items():
         block = BLOCKS[name]
         total = len(list(runs(block, others)))
-        took = f"{hours(left[name], block.budget, known):.1f}"
-        plan.add_row(name, str(total), str(total - len(left[name])), took, expected(name) or "–")
+        took = f"{hours(runs_left, block.budget, known):.1f}"
+        counts = (str(n) for n in (total, total - len(runs_left), len(refused)))
+        plan.add_row(name, *counts, took, expected(name) or "–")
     show(plan)
     if values["run"] != "true":
         return 0
-    for name in chosen:
+    for name, (_, refused) in left.items():
         if not expected(name):
             raise UsageError(f"{LOG} says nothing of what is expected: add a line `* {name}: ...`")
-    return next((s for name in chosen if (s := measure(name, BLOCKS[name], left[name], jobs))), 0)
+        if refused:
+            raise UsageError(refused[0])
+    for name, (runs_left, _) in left.items():
+        if status := measure(name, BLOCKS[name], runs_left, jobs):
+            return status
+    return 0
 
 
 if __name__ == "__main__":

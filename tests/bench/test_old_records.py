@@ -9,9 +9,11 @@ import yaml
 
 import bench
 from bench.configuration import as_dict, resolve, understand
+from bench.errors import UsageError
 from bench.policy import settings_of, spec_of
+from bench.records import Record
 from bench.settings import flat
-from bench.standing import with_names_now
+from bench.standing import as_read_now, run_dir, state_of
 
 REFERENCE = Path(__file__).parents[2] / "results/reference"
 POLICIES = sorted(REFERENCE.glob("quick/pointmaze-v3/*/seed=*/policy.pt"))
@@ -41,10 +43,25 @@ def test_settings_of_an_older_run_are_compared_under_their_names_now():
     assert "trace" in was["algo"] and "ratio" in was["algo"]
     request = understand(["algo=ppo", "task=pointmaze-v3", "seed=10"])
     settings = resolve(request.overrides("ppo", "pointmaze-v3", "10"))
-    named, now = with_names_now(flat(was), settings), flat(as_dict(settings))
+    named, now = as_read_now(was, settings), flat(as_dict(settings))
     assert named["algo.gae_lambda"] == now["algo.gae_lambda"] == was["algo"]["trace"]
     assert named["algo.clip_ratio"] == now["algo.clip_ratio"]
     assert not {"algo.trace", "algo.ratio"} & named.keys()
+
+
+def test_a_setting_that_came_later_stands_at_its_default_in_an_older_run(tmp_path):
+    request = understand(["algo=sac", "task=pointmaze-v1", f"results={tmp_path}"])
+    settings = resolve(request.overrides("sac", "pointmaze-v1", "0"))
+    config = as_dict(settings)
+    assert config["algo"]["novelty"].pop("kind") == "noveld", "the default"
+    record = Record(run_dir(settings))
+    record.path.mkdir(parents=True)
+    record.write_config(config)
+    record.write({"status": "done", "env_steps": settings.env_steps})
+    assert state_of(settings) == "done"
+    settings.algo.novelty.kind = "visits"
+    with pytest.raises(UsageError, match=r"algo.novelty.kind was 'noveld', is 'visits'. Use"):
+        state_of(settings)
 
 
 def test_a_setting_that_moved_into_another_is_read_there():

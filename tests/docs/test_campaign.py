@@ -1,12 +1,15 @@
 """The campaign's plan: what runs, how long it takes, and that something is expected of it."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from bench.algos import discover
-from bench.configuration import resolve, understand
+from bench.configuration import as_dict, resolve, understand
 from bench.errors import UsageError
-from docs import campaign, studies
+from bench.records import Record
+from docs import campaign, compact_records, studies
 
 
 def test_every_block_is_of_known_names_and_has_an_expectation():
@@ -45,22 +48,46 @@ def test_hours_come_from_runs_that_were_made():
 def test_nothing_runs_unexpected_or_twice(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(studies, "run", lambda words: started.append(words) or 0)
+    monkeypatch.setattr(compact_records, "main", lambda words: 0)
     monkeypatch.setattr(campaign, "FOLDER", tmp_path / "campaign")
     monkeypatch.setattr(campaign, "LOG", tmp_path / "log.md")
     with pytest.raises(UsageError, match=r"add a line `\* floor: ...`"):
         campaign.main(["block=floor", "run=true"])
     assert not started
-    block = campaign.BLOCKS["floor"]
-    every = set(campaign.runs(block, ()))
-    places = {(a, t, s): tmp_path / "campaign" / "floor" / t / a / f"seed={s}" for a, t, s in every}
+    block = replace(campaign.BLOCKS["floor"], tasks=("pointmaze-v1", "reach"), seeds=2)
+    monkeypatch.setitem(campaign.BLOCKS, "floor", block)
     gone = ("random", "reach", 101)
-    left = campaign.missing("floor", block, (), {p for key, p in places.items() if key != gone})
-    assert left == [gone]
-    (tmp_path / "campaign" / "floor").mkdir(parents=True)
-    assert campaign.measure("floor", block, left, 2) == 0
+    for run in campaign.runs(block, ()):
+        if run != gone:
+            made("floor", block, *run)
+    assert campaign.missing("floor", block, ()) == ([gone], [])
+    assert campaign.measure("floor", block, [gone], 2) == 0
     assert [w for words in started for w in words if w.startswith(("task=", "seed=", "algo="))] == [
         "algo=random", "task=reach", "seed=101",
     ]  # fmt: skip
+
+
+def test_a_run_of_other_settings_than_todays_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(campaign, "FOLDER", tmp_path / "campaign")
+    block = replace(campaign.BLOCKS["classes"], algos=("sac",), tasks=("pointmaze-v1",), seeds=2)
+    monkeypatch.setitem(campaign.BLOCKS, "classes", block)
+    made("classes", block, "sac", "pointmaze-v1", 100)
+    made("classes", block, "sac", "pointmaze-v1", 101, n_step=2)
+    left, (refused,) = campaign.missing("classes", block, ())
+    assert left == [("sac", "pointmaze-v1", 101)], "and the other one is done"
+    assert "seed=101 was made with other settings: algo.n_step was 2, is " in refused
+    with pytest.raises(UsageError, match=r"seed=101 was made with other settings"):
+        campaign.main(["block=classes", "run=true"])
+
+
+def made(name, block, algo, task, seed, **changed):
+    """Write what is left of a finished run of a block, with some of its settings changed."""
+    config = as_dict(replace(campaign.settings(block, algo, task), seed=seed))
+    config["algo"] |= changed
+    record = Record(campaign.FOLDER / name / task / algo / f"seed={seed}")
+    record.path.mkdir(parents=True)
+    record.write_config(config)
+    record.write({"status": "done", "env_steps": config["env_steps"]})
 
 
 def test_unknown_names_are_refused():
