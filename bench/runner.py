@@ -7,11 +7,9 @@ import dataclasses
 import signal
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +21,7 @@ from bench.api import Algorithm, HasReplay, Spec, TakesLabels, Task, TaskEnv
 from bench.configuration import as_dict
 from bench.datasets import Trajectory, check_fits, read, transitions
 from bench.divergence import silence_mujoco
-from bench.errors import LostError, NotFinite, UsageError
+from bench.errors import LostError, NotFinite, UsageError, described
 from bench.evaluation import evaluate, protocols, summarise
 from bench.finite import ACTION_BOUND, BOUND, Scalars, check, non_finite, parameters
 from bench.loggers import Loggers
@@ -51,13 +49,6 @@ class Display(Protocol):
     def show(self, env_steps: int, total: int, facts: dict[str, float]) -> None:
         """Show progress; called often."""
         ...
-
-
-def described(error: BaseException) -> str:
-    """Return an error in one line, with the place in the source that raised it."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text} ({Path(where.filename).name}:{where.lineno})"
 
 
 class Run:

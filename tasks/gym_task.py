@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import importlib
 import re
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -28,7 +26,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from bench.api import Task, TaskEnv
-from bench.errors import UsageError
+from bench.errors import UsageError, described
 from bench.registry import unknown
 
 from . import register
@@ -202,14 +200,6 @@ def named(info: dict[str, Any], key: str, setting: str) -> Any:
     if key not in info:
         raise KeyError(f"{setting}: the info has no {key!r}; it has {', '.join(info) or 'nothing'}")
     return info[key]
-
-
-def described(error: Exception) -> str:
-    """Return an error's type, its message as one line, and where it was raised."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    text = " ".join(f"{type(error).__name__}: {message}".split())
-    return f"{text} ({Path(place.filename).name}:{place.lineno})"
 
 
 class Slot:

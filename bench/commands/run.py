@@ -39,7 +39,7 @@ from bench import search
 from bench.configuration import Request, check_launcher, resolve, understand
 from bench.display import Bar, Overview
 from bench.divergence import tell_count
-from bench.errors import UsageError
+from bench.errors import UsageError, described
 from bench.jobs import (
     environment_words,
     hydra_run,
@@ -53,7 +53,7 @@ from bench.memory import keep_freed_memory
 from bench.printing import console, say, show
 from bench.records import Record
 from bench.repeat import compared, take_from
-from bench.runner import Run, Stopped, described, physics_threads
+from bench.runner import Run, Stopped, physics_threads
 from bench.settings import Settings, cores
 from bench.standing import run_dir, states_of
 from bench.storage import tell_unchecked

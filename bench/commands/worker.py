@@ -18,11 +18,11 @@ import bench.algos
 import bench.tasks
 from bench.configuration import as_object
 from bench.display import Silent
-from bench.errors import UsageError
+from bench.errors import UsageError, described
 from bench.lease import InUseError
 from bench.memory import keep_freed_memory
 from bench.registry import load_plugins
-from bench.runner import Run, Stopped, described, physics_threads
+from bench.runner import Run, Stopped, physics_threads
 from bench.standing import run_dir, state_of
 
 STOP_FILE = "BENCH_STOP_FILE"  # names the file whose appearance stops the runs of a sweep
