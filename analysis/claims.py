@@ -27,7 +27,7 @@ CLAIMS = Path(bench.__file__).parent / "conf" / "claims.yaml"
 REPLANNED = "replanned"  # the one metric that is no evaluation's
 FEWEST = 3  # runs that a verdict takes
 RUN = ["experiment", "task", "algo", "seed"]  # what tells runs apart
-COLUMNS = ("claim of", "claim", "experiment", "bound", "number", "verdict")
+COLUMNS = ("claim of", "claim", "experiment", "records", "bound", "number", "verdict")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,15 @@ class Claim:
         says: the sentence.
         experiment: what is measured, on what, in words.
         algo: whose runs are asked.
-        tasks: on all of which an experiment has runs of it; each seed counts by its worst.
+        tasks: on all of which an experiment has runs of it.
         metric: of `METRICS`, or `REPLANNED`.
         protocol: of the evaluations.
         budget: of the runs.
         preset: of the runs.
         at_least: which the mean over seeds has, or None.
         at_most: which the mean over seeds has, or None.
+        counts: which number of a seed does, where there are several (tasks, variants): "lowest",
+            "highest", or "", the one that speaks most against the claim.
         case: of the bandit, in place of tasks.
         untested: why no experiment of this suite tests it, or "".
     """
@@ -61,6 +63,7 @@ class Claim:
     preset: str = "suite"
     at_least: float | None = None
     at_most: float | None = None
+    counts: str = ""
     case: str = ""
     untested: str = ""
 
@@ -70,6 +73,10 @@ class Claim:
         Raises:
             ValueError: if it has not exactly one of two bounds, or neither tasks nor a case.
         """
+        if self.counts not in ("", "lowest", "highest"):
+            raise ValueError(
+                f"claim {self.says!r}: counts={self.counts!r}: valid are lowest, highest"
+            )
         bounds = (self.at_least is not None) + (self.at_most is not None)
         if not self.untested and (bounds != 1 or bool(self.tasks) == bool(self.case)):
             raise ValueError(f"claim {self.says!r}: needs one bound, and tasks or a case")
@@ -81,10 +88,17 @@ class Claim:
             f"at most {self.at_most:g}" if self.at_least is None else f"at least {self.at_least:g}"
         )
 
-    def row(self, values: np.ndarray) -> dict[str, str]:
-        """Return the row of a table, by the number of each seed (S,), S >= 1."""
+    @property
+    def least_counts(self) -> bool:
+        """Whether the lowest of several numbers of a seed counts, not the highest."""
+        return self.counts == "lowest" or (not self.counts and self.at_least is not None)
+
+    def row(self, found: pd.Series) -> dict[str, str]:
+        """Return the row of a table, by the number of each run (S,), S >= 1 (see `numbers`)."""
+        values = found.to_numpy(float)
         number = tables.cell(values, np.random.default_rng(0))
-        cells = (self.of, self.says, self.experiment, self.bound, number, self.verdict(values))
+        cells = (self.of, self.says, self.experiment, sources(found), self.bound, number,
+                 self.verdict(values))  # fmt: skip
         return dict(zip(COLUMNS, cells, strict=True))
 
     def verdict(self, values: np.ndarray) -> str:
@@ -121,33 +135,49 @@ def table(runs: Sequence[RunRecord], frame: pd.DataFrame, notes: list[str]) -> p
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def sources(found: pd.Series) -> str:
+    """Return the experiments that numbers are of, each with its seeds, in words."""
+    index = found.index.to_frame(index=False)
+    named = []
+    for experiment, seeds in index.groupby("experiment")["seed"]:
+        own = sorted(seeds)
+        run_on = len(own) > 2 and own == list(range(own[0], own[-1] + 1))
+        text = f"{own[0]} to {own[-1]}" if run_on else ", ".join(map(str, own))
+        named.append(f"{experiment}, seed{'s' if len(own) > 1 else ''} {text}")
+    return "; ".join(named)
+
+
 def numbers(
     claim: Claim, runs: Sequence[RunRecord], frame: pd.DataFrame, notes: list[str]
-) -> np.ndarray:
-    """Return the number that each seed of an experiment gives, none where it lacks a task, (S,)."""
+) -> pd.Series:
+    """Return the number (S,) of each experiment's seed, by these two; none if it lacks a task."""
+    nothing = pd.Series(index=pd.MultiIndex.from_tuples([], names=["experiment", "seed"]))
     if not claim.tasks or frame.empty:
-        return np.empty(0)
+        return nothing
     done = finished(frame)
     own = done[done["task"].isin(claim.tasks)]
     for key in ("algo", "protocol", "budget", "preset"):
         own = own[own[key] == getattr(claim, key)]
     if own.empty:
-        return np.empty(0)
+        return nothing
     scores = final_scores(own).set_index(RUN)
     if claim.metric == REPLANNED:
-        worst = {tuple(run.facts[key] for key in RUN): replanned(run, notes) for run in runs}
-        scores[claim.metric] = [worst[run] for run in scores.index]
-    wide = scores[claim.metric].unstack("task").reindex(columns=list(claim.tasks))
-    return wide.dropna().min(axis=1).to_numpy(float)
+        least = claim.least_counts
+        one = {tuple(run.facts[key] for key in RUN): replanned(run, notes, least) for run in runs}
+        scores[claim.metric] = [one[run] for run in scores.index]
+    wide = scores[claim.metric].unstack("task").reindex(columns=list(claim.tasks)).dropna()
+    wide = wide.droplevel("algo")
+    return wide.min(axis=1) if claim.least_counts else wide.max(axis=1)
 
 
-def replanned(run: RunRecord, notes: list[str]) -> float:
-    """Return a run's success before unseen obstacles, the worst of the variants; NaN if unknown."""
+def replanned(run: RunRecord, notes: list[str], least: bool) -> float:
+    """Return a run's lowest or highest success on a variant with obstacles; NaN if unknown."""
     place = run.path / "replan" / "replan.json"
     if not place.exists():
         return np.nan
     try:
-        return float(min(one["success"] for one in json.loads(place.read_text())["variants"]))
+        found = [one["success"] for one in json.loads(place.read_text())["variants"]]
+        return float(min(found) if least else max(found))
     except UNREADABLE as error:
         notes.append(f"skipped {place}: {error}")
         return np.nan

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
 import pandas as pd
 
 from bench.analysis import tables
@@ -25,14 +24,14 @@ FOLDERS = (CLASSES, ANTS, "quick", "hour")  # of a claim the one is asked that h
 Asked = list[tuple[list[RunRecord], pd.DataFrame]]  # runs of each folder, and their evaluations
 
 
-def kept(claim: Claim) -> np.ndarray:
+def kept(claim: Claim) -> pd.Series:
     """Return the peaks of four that the claim's policy keeps on the bandit, of each seed, (S,)."""
     frame = pd.read_csv(REFERENCE / "bandit" / "bandit.csv")
     own = frame[(frame["algo"] == claim.algo) & (frame["case"] == claim.case)]
-    return own["kept"].to_numpy(float)
+    return own.assign(experiment="bandit").set_index(["experiment", "seed"])["kept"]
 
 
-def measured(claim: Claim, asked: Asked) -> np.ndarray:
+def measured(claim: Claim, asked: Asked) -> pd.Series:
     """Return the number that each seed of one folder gives, of the folder where most do, (S,).
 
     Raises:
@@ -55,7 +54,7 @@ def claims() -> pd.DataFrame:
     rows = []
     for claim in read():
         if claim.untested:
-            cells = (claim.of, claim.says, claim.untested, "–", "–", "not testable here")
+            cells = (claim.of, claim.says, claim.untested, "–", "–", "–", "not testable here")
             rows.append(dict(zip(COLUMNS, cells, strict=True)))
             continue
         values = kept(claim) if claim.case else measured(claim, asked)

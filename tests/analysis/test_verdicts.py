@@ -2,8 +2,10 @@
 
 import html
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.analysis import claims, report
@@ -44,6 +46,8 @@ def test_a_verdict_needs_the_whole_interval_on_one_side(values, bound, said):
 def test_a_claim_that_cannot_be_judged_is_refused(settings):
     with pytest.raises(ValueError, match="'a sentence': needs one bound, and tasks or a case"):
         claim(**settings)
+    with pytest.raises(ValueError, match="'a sentence': counts='worst': valid are lowest, highest"):
+        claim(counts="worst")
 
 
 def test_the_suites_claims_ask_for_what_records_have():
@@ -75,6 +79,10 @@ def test_numbers_are_those_of_the_runs_that_a_claim_names(records):
     assert asked(records, claim(algo="beta")) == [1, 1, 1]
     assert asked(records, claim(algo="beta", protocol="commanded")) == [2, 2, 2]
     assert asked(records, claim(tasks=TASKS)) == [1, 1, 1], "each seed by its worst task"
+    most = {"tasks": TASKS, "at_least": None, "at_most": 1}
+    assert asked(records, claim(**most)) == [2, 2, 2], "which is the best one for such a bound"
+    assert asked(records, claim(**most, counts="lowest")) == [1, 1, 1]
+    assert asked(records, claim(tasks=TASKS, counts="highest")) == [2, 2, 2]
     for other in ({"algo": "delta"}, {"budget": "hour"}, {"preset": "paper"}, {"tasks": ("reach",)},
                   {"algo": "beta", "tasks": TASKS}):  # fmt: skip
         assert asked(records, claim(**other)) == [], "not tested"
@@ -91,11 +99,20 @@ def test_what_was_replanned_is_a_number_too(records):
     notes = []
     assert asked(records, own, notes) == [0.5, 0.75]
     assert len(notes) == 1 and "seed=2" in notes[0], "a damaged record is named"
+    assert asked(records, replace(own, at_least=None, at_most=0.8)) == [1.0, 1.0]
+
+
+def test_a_row_says_which_runs_its_number_is_of():
+    index = pd.MultiIndex.from_tuples([("new", 102), ("new", 100), ("new", 101), ("old", 7),
+                                       ("old", 9)], names=["experiment", "seed"])  # fmt: skip
+    row = claim().row(pd.Series(2.0, index=index))
+    assert row["records"] == "new, seeds 100 to 102; old, seeds 7, 9"
+    assert claim().row(pd.Series(2.0, index=index[3:4]))["records"] == "old, seed 7"
 
 
 def test_the_report_has_the_claims_that_its_runs_test(records, monkeypatch):
     said = [claim(), claim(algo="beta"), claim(algo="gamma"), claim(algo="delta"),
-            claim(algo="alpha", tasks=TASKS, at_least=None, at_most=1)]  # fmt: skip
+            claim(algo="alpha", tasks=TASKS[1:], at_least=None, at_most=1)]  # fmt: skip
     said.append(Claim(NASTY, NASTY, NASTY, "alpha", TASKS[:1], "modes_found", at_least=2))
     monkeypatch.setattr(claims, "read", lambda: said)
     monkeypatch.setattr(report, "draw_all", lambda *_: [])  # figures are not asked for
