@@ -150,7 +150,8 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
     where one has such a setting.
 
     Raises:
-        UsageError: if a preset file of the algorithm names a setting that it does not have.
+        UsageError: if a preset file of the algorithm names a setting that it does not have, or the
+            preset says nothing of an algorithm with settings.
     """
     family = task.info.get("family", task.name)
     said = read(CONF / "budgets" / f"{budget}.yaml")
@@ -160,10 +161,14 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
         merged = OmegaConf.merge(merged, part)
     from_budget = merged.pop("algo")  # after the presets: a budget may shorten the warm-up
     values: Any = OmegaConf.create({})
-    for folder in filter(None, ("all", algo.info.get("data"), algo.name)):
-        for name, home in product(
-            dict.fromkeys(("_base", family, task.name)), preset_folders([algo, task])
-        ):
+    homes = preset_folders([algo, task])
+    folders = [name for name in ("all", algo.info.get("data"), algo.name) if name]
+    silent = not any((home / preset / name).is_dir() for home in homes for name in folders)
+    if silent and preset != "none" and fields(algo.config):
+        having = sorted({path.name for home in homes for path in (home / preset).glob("*")})
+        raise UsageError(f"preset={preset}: {algo.name} has none; {', '.join(having)} have")
+    for folder in folders:
+        for name, home in product(dict.fromkeys(("_base", family, task.name)), homes):
             path = home / preset / folder / f"{name}.yaml"
             part = read(path)
             known = restrict(part, algo.config)

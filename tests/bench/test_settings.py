@@ -47,8 +47,23 @@ def test_budget_preset_and_command_line_win_in_this_order():
 @pytest.mark.parametrize("preset", ["suite", "paper"])
 def test_every_preset_of_every_algorithm_composes(preset):
     tasks = "pointmaze-v1,antmaze-v3,antmaze-v4,drawer-close,gym"  # with presets of their own
-    for run in settings("algo=all", f"task={tasks}", f"preset={preset}"):
+    for run in settings(f"algo={having(preset)}", f"task={tasks}", f"preset={preset}"):
         assert as_dict(run)["preset"] == preset
+
+
+def having(preset):
+    """The algorithms that a preset says something of."""
+    folders = Path(bench.__file__).parent / "conf/presets" / preset
+    named = {path.name for path in folders.iterdir()} & bench.algos.registry.keys()
+    return ",".join(sorted(named))
+
+
+def test_a_preset_that_an_algorithm_does_not_have_is_refused_but_random_play_has_any():
+    for algo in ("categorical", "sac,latent-sac"):
+        with pytest.raises(UsageError, match=r"preset=paper: \S+ has none; dacer, .*, td3 have$"):
+            settings(f"algo={algo}", "task=pointmaze-v1", "preset=paper")
+    (run,) = settings("algo=random", "task=pointmaze-v1", "preset=paper")
+    assert run.preset == "paper"
 
 
 def test_a_neutral_setting_changes_no_digest():
