@@ -34,7 +34,7 @@ from bench.settings import Settings
 from bench.standing import place_of, state_of
 from bench.words import integer, parse
 from docs import compact_records, studies
-from docs.write_results import REFERENCE
+from docs.write_results import ABLATED, REFERENCE
 
 FOLDER = REFERENCE / "campaign"
 LOG = Path("docs/campaign.md")
@@ -76,6 +76,12 @@ BLOCKS = {
         (FLOOR,), ANTS, 3, "hour", words=("env_steps=128_000", "eval.every=128_000")
     ),
     "classes": Block((), ("pointmaze-v1", "pointmaze-v3", "reach", "peg-in-hole"), 5),
+    "without-clusters": Block(
+        (ABLATED,), ("pointmaze-v1", "pointmaze-v3"), 3, words=("algo.modes.discover=false",)
+    ),
+    "oracle-labels": Block(
+        (ABLATED,), ("pointmaze-v1", "pointmaze-v3"), 3, words=("algo.modes.labels=task",)
+    ),
     "mazes": Block(SHOWN, MAZES, 10, others=True),
     "arms": Block(SHOWN, ARMS, 5, others=True),
     "ants": Block(SHOWN, ("antmaze-v1", "antmaze-v2"), 5, "hour", others=True, first=101),

@@ -26,6 +26,11 @@ CAMPAIGN = "campaign"
 CLASSES = f"{CAMPAIGN}/classes"  # what every algorithm ran
 ANTS = f"{CAMPAIGN}/ants"
 FLOORS = (f"{CAMPAIGN}/floor", f"{CAMPAIGN}/ant-floor")  # random play
+ABLATED = "ddiffpg"
+ABLATIONS = {  # of it, which stand below the policy classes
+    f"{CAMPAIGN}/without-clusters": "ddiffpg, without clusters",
+    f"{CAMPAIGN}/oracle-labels": "ddiffpg, the task's labels for clusters",
+}
 LABELS = {"hour": "hour, former presets", ANTS: "hour"}  # of folders beside the first
 COMMON = ("pointmaze-v1", "pointmaze-v3")  # of these tasks
 PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
@@ -99,6 +104,14 @@ def policies() -> pd.DataFrame:
         for task in COMMON:
             part = scores[(scores["algo"] == algo) & (scores["task"] == task)]
             row[task] = shares(part) if len(part) else "–"
+        rows.append(row)
+    for folder, name in ABLATIONS.items():
+        if not (REFERENCE / folder).exists():
+            continue
+        own = final_scores(table(done(folder)))
+        row = {"algorithm": name, "policy class": classes[ABLATED], "bandit": "–"}
+        for task in COMMON:
+            row[task] = shares(own[own["task"] == task])
         rows.append(row)
     return pd.DataFrame(rows)
 
