@@ -43,6 +43,12 @@ def test_golden_values(name):
         assert found[key] == pytest.approx(value, rel=1e-4, abs=1e-4), key
 
 
+def test_every_learner_of_the_suite_has_golden_values():
+    own = {name for name, entry in bench.algos.registry.items()
+           if entry.factory.__module__.startswith("bench.algos.")}  # fmt: skip
+    assert GOLDEN.keys() == own - {"random"}
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "word"),
     [
