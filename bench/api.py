@@ -87,8 +87,8 @@ class Algorithm(Protocol):
                 still sampled, one draw per step, from torch's generator, which an evaluation
                 seeds: its modes are what is measured. Only calls with `explore=True` come from
                 the N training environments, in their order.
-            mode: (N,) int64 in [0, num_modes) to command modes, or None to act freely, as always with
-                `explore`.
+            mode: (N,) int64 in [0, num_modes) to command modes, or None to act freely, as
+                training always does.
 
         Returns:
             (N, A) in [-1, 1].
