@@ -137,6 +137,14 @@ def classes() -> Figure:
     return picture
 
 
+def scatter() -> Figure:
+    """Return the figure of every algorithm's success against its solved modes, on one task."""
+    runs = [r for r in done(CLASSES) if r.facts["task"] == DRAWN]
+    picture = comparison.headline(runs, [comparison.Scope(DRAWN, table(runs))])
+    assert picture is not None
+    return picture
+
+
 def control_tasks() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     """Return by task of control tasks this suite's evaluations and Stable-Baselines3's returns."""
     found = {}
@@ -320,6 +328,7 @@ def main() -> None:
              if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
     mazes.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
     classes().savefig("docs/classes.png", dpi=110)
+    scatter().savefig("docs/scatter.png", dpi=110)
     for name, folder, task in (("policies", CLASSES, DRAWN), ("ants", ANTS, "antmaze-v2")):
         every = [r for r in done(folder) if r.facts["task"] == task]
         picture = mazes.path_map(every, table(every))
