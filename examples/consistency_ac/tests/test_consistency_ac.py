@@ -7,8 +7,18 @@ from consistency_ac.model import LEAST, ConsistencyConfig, ConsistencyPolicy, le
 
 import bench.algos
 from bench.algos.common.networks import gradient_step
+from bench.commands import bandit
 from bench.configuration import resolve, understand
-from bench.testing import SPEC, check_algorithm
+from bench.testing import SPEC, check_algorithm, feed
+
+GOLDEN = {  # of the first three updates, and an action after them: torch 2.13.0 on a CPU
+    "critic_loss": [7.805368, 7.772370, 7.767030],
+    "actor_loss": [-0.994502, -0.994305, -0.991311],
+    "clone_loss": [0.007869, 0.004750, 0.006855],
+    "value": [0.604716, 0.606396, 0.606030],
+    "novelty_loss": [0.685556, 0.648173, 0.646868],
+    "action": [-0.012275, -0.086541],
+}
 
 
 def build(**settings):
@@ -73,6 +83,59 @@ def test_two_peaks_are_cloned_in_few_network_calls(steps):
     assert calls == [2000] * steps and sample.abs().max() <= 1
     near = (sample.abs() - 0.6).abs() < 0.3
     assert near.float().mean() > 0.8 and 0.4 < (sample > 0).float().mean() < 0.6
+
+
+def shares(updates, **settings):
+    """Train the actor alone on actions of four narrow peaks; return what the bandit measures.
+
+    Five network calls, and each peak's data of std 0.05, as in the toy task of Diffusion-QL.
+    """
+    actor = ConsistencyConfig(steps=5, hidden=(64, 64, 64))
+    algo = build(actor=actor, actor_lr=3e-3, ema=0.02, **settings)
+    algo.critic.use_exact_values(lambda action: bandit.height(action, (1.0,) * 4))
+    for _ in range(updates):
+        peak = bandit.PEAKS[torch.randint(4, (256,))]
+        action = peak + 0.05 * torch.randn(256, 2)
+        algo.step_actor({"action": action, "norm_obs": torch.zeros(256, SPEC.obs_dim)})
+        algo.follow()
+    torch.manual_seed(1)
+    return bandit.measure(algo.act(torch.zeros(bandit.SAMPLES, SPEC.obs_dim)))
+
+
+def test_the_consistency_loss_alone_recovers_four_modes():
+    """The named check of this class: cloning by itself, offline, keeps what the data hold."""
+    found = shares(1250, eta=0.0)
+    assert found["in_mode"] > 0.8
+    assert all(0.15 < found[f"mode_{k}"] < 0.35 for k in range(4)), found
+
+
+@pytest.mark.parametrize("clone", [0.0, 1.0])
+def test_q_leaves_one_of_four_equal_modes(clone):
+    """Its other half: by Q alone, as the code is online, or with the clone that is kept here."""
+    found = shares(150, clone=clone)
+    assert found["kept"] == 1 and max(found[f"mode_{k}"] for k in range(4)) > 0.8, found
+
+
+def test_golden_values():
+    """A change that is meant renews GOLDEN by what this test finds."""
+    config = Config(batch=32)
+    config.exploration.warmup = 31 * SPEC.num_envs
+    torch.manual_seed(0)
+    algo = bench.algos.registry["consistency-ac"].factory(SPEC, config, "cpu")
+    seen, update = [], algo.update
+
+    def recorded():
+        scalars = update()
+        seen.extend([{key: float(value) for key, value in scalars.items()}] if scalars else [])
+        return scalars
+
+    algo.update = recorded
+    feed(algo, 33, seed=1)
+    action = algo.act(torch.linspace(-1, 1, SPEC.obs_dim)[None])[0].tolist()
+    found = {key: [scalars[key] for scalars in seen] for key in seen[0]} | {"action": action}
+    assert found.keys() == GOLDEN.keys(), found
+    for key, values in GOLDEN.items():
+        assert found[key] == pytest.approx(values, rel=1e-4, abs=1e-4), key
 
 
 def test_the_gradient_of_q_runs_through_every_call():
