@@ -19,6 +19,10 @@ chain of few network calls. Differences from the authors' code, settings where t
  6. Q is divided by max(mean |Q|, 0.001): before the first success the mean is nearly 0.
  7. One plain sample acts; the code resamples one of 50 by softmax(Q): in training that is
     `explore_candidates`, in evaluation the protocol `specified`.
+ 8. The average moves at every step from the first, instead of every fifth from the thousandth. No
+    max backup, no decay of rates.
+ 9. A noise level is told by four cosines of its place among the levels, instead of a learned
+    embedding of its std.
 """
 
 from __future__ import annotations
