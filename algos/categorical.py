@@ -117,6 +117,14 @@ class Categorical(SAC):
         mixture = self.actor(self.norm(obs))
         return pick(mixture.mean, mixture.log_gate.argmax(-1)).tanh()
 
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Let actions (R, A) of states (R, O) become likely (see `bench.api.Imitates`)."""
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            return self.actor(norm_obs).surprise(action)
+
+        self.fit(self.actor, loss, obs, action, steps)
+
     @torch.no_grad()
     def observe(self, step: Transition, **extra: Tensor) -> None:
         """Remember a vector step; the episodes that begin have no category yet."""

@@ -35,6 +35,7 @@ from bench.ranges import require
 from . import register
 from .common.diffusion import DiffusionConfig
 from .common.flow import FlowPolicy
+from .common.imitation import fit
 from .common.learner import Scalars
 from .common.networks import gradient_step, mlp
 from .common.onpolicy import OnPolicy, OnPolicyConfig, Rows
@@ -130,10 +131,29 @@ class CPPO(OnPolicy):
         if self.rollouts % self.config.frozen == 0:
             norm_obs = self.norm(rollout["obs"]).flatten(0, 1).repeat(self.config.flow_epochs, 1)
             scalars |= self.match(norm_obs, self.marginal(norm_obs, self.rng), 1)
-            with torch.no_grad():  # what the Gaussian has moved, the flow has learned
-                for parameter in list(self.actor.parameters())[-2:]:
-                    parameter.zero_()
+            self.centre()  # what the Gaussian has moved, the flow has learned
         return scalars
+
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Let the first flow learn actions (R, A) of states (R, O) (see `bench.api.Imitates`).
+
+        In place of the random exploration. The Gaussian around it keeps its spread, so that what
+        acts is wider than what it imitates.
+        """
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            return self.flow.loss(action, norm_obs, self.rng).mean()
+
+        batch, clip = self.config.flow_batch, self.config.clip
+        fit(self.flow, loss, self.norm(obs), action, steps, batch, clip, self.rng)
+        self.centre()
+        self.explored.clear()
+
+    @torch.no_grad()
+    def centre(self) -> None:
+        """Let the Gaussian's mean be the reference again."""
+        for parameter in list(self.actor.parameters())[-2:]:
+            parameter.zero_()
 
     @torch.no_grad()
     def marginal(self, norm_obs: Tensor, rng: torch.Generator | None = None) -> Tensor:

@@ -40,6 +40,7 @@ from bench.ranges import require
 from . import register
 from .common.critics import TwinCritic
 from .common.learner import Scalars
+from .common.mixture import Mixture, even_mixture
 from .common.networks import RunningNorm, gradient_step, mlp
 from .common.offpolicy import Batch
 from .common.replay import take
@@ -136,6 +137,25 @@ class LatentSAC(SAC):
         """Return the squashed mean of a drawn skill."""
         norm_obs = self.norm(obs)
         return self.mean(self.skills.given(norm_obs, self.recognised(norm_obs)))
+
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Let actions (R, A) of states (R, O) become likely (see `bench.api.Imitates`).
+
+        The likelihood is that of the mixture of all skills, so that they share the actions out
+        among themselves: a skill learns most from those that it is likelier to take than others.
+        """
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            return self.of_all_skills(norm_obs).surprise(action)
+
+        self.fit(self.actor, loss, obs, action, steps)
+
+    def of_all_skills(self, norm_obs: Tensor) -> Mixture:
+        """Return the mixture of the K skills' Gaussians in states (B, O), under their prior."""
+        rows, count = len(norm_obs), self.num_modes
+        skill = torch.arange(count, device=norm_obs.device).repeat(rows)
+        state = self.skills.given(norm_obs.repeat_interleave(count, dim=0), skill)
+        return even_mixture(self.actor(state).unflatten(0, (rows, count)))
 
     def recognised(self, norm_obs: Tensor) -> Tensor:
         """Draw the skills (B,) that may have led to states (B, O), by torch's own generator."""

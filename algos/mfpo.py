@@ -293,6 +293,22 @@ class MFPO(OffPolicy):
             instant = (push * probe).sum(-1).view(-1, count).mean(-1, keepdim=True)
         return mean_field_loss(self.divergence, noisy, times, norm_obs, velocity[::count], instant)
 
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Learn the mean flow to actions (R, A) of states (R, O), then its divergences.
+
+        A straight path's own velocity stands for the flow's, of which it is the mean: for the rest
+        the losses are those of learning (see `bench.api.Imitates`).
+        """
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            times = self.times(len(action))
+            noisy = self.noised(action, times.time)
+            velocity = (noisy - action) / times.time
+            return mean_field_loss(self.actor, noisy, times, norm_obs, velocity, velocity)
+
+        self.fit(self.actor, loss, obs, action, steps)
+        self.fit(self.divergence, self.divergence_loss, obs, action, steps)
+
     def times(self, count: int) -> Times:
         """Draw times, the later of two each, and spans that reach back to the earlier ones."""
         normal = torch.randn(2, count, 1, device=self.device, generator=self.rng)

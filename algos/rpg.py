@@ -39,12 +39,15 @@ from bench.ranges import require
 
 from . import register
 from .common.learner import Scalars
+from .common.mixture import even_mixture
 from .common.networks import gradient_step, mlp
 from .common.offpolicy import Batch
 from .common.replay import take
 from .common.skills import Codes
 from .sac import LOG_STD, SAC
 from .sac import Config as SACConfig
+
+DRAWS = 8  # of z per action that is imitated
 
 
 @dataclass
@@ -117,6 +120,22 @@ class RPG(SAC):
         latent = self.believed(norm_obs).sample() if mode is None else self.latents.listed[mode]
         state = torch.cat([norm_obs, latent], -1)
         return self.mean(state) if self.config.deterministic else self.policy(state)[0]
+
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Let actions (R, A) of states (R, O) become likely (see `bench.api.Imitates`).
+
+        Every action is learned by the likeliest of some draws of z, so that regions of z share the
+        actions out among themselves. The likelihood of all draws together would not do: it has a
+        saddle where z makes no difference, and that is where an untrained actor is.
+        """
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            shape = len(norm_obs), DRAWS, self.config.latent
+            latent = torch.randn(shape, device=self.device, generator=self.rng)
+            state = torch.cat([norm_obs[:, None].expand(-1, DRAWS, -1), latent], -1)
+            return even_mixture(self.actor(state)).surprise(action, hard=True)
+
+        self.fit(self.actor, loss, obs, action, steps)
 
     def believed(self, norm_obs: Tensor) -> Normal:
         """Return p(z|s): which latents may have led to states (B, O), of (B, D)."""

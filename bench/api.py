@@ -73,7 +73,7 @@ class Algorithm(Protocol):
     algorithm's business. Built as `Class(spec, config, device)`.
 
     What else an algorithm may offer is in the protocols below: `StoresPolicy`, `ActsAsSpecified`,
-    `HasReplay`, `HasValues`, `HasClusters`, `TakesLabels`.
+    `Imitates`, `HasReplay`, `HasValues`, `HasClusters`, `TakesLabels`.
     """
 
     num_modes: int  # M, how many modes `act` can be commanded to follow now; 0 if it takes none
@@ -137,6 +137,22 @@ class ActsAsSpecified(Protocol):
         """Choose an action for every row as the source does in evaluation, (N, O) to (N, A).
 
         Draws are from torch's own generator, as those of `act(explore=False)`; nothing is changed.
+        """
+        ...
+
+
+@runtime_checkable
+class Imitates(Protocol):
+    """An algorithm whose policy can first be made to act as given actions do, all of their modes.
+
+    One whose policy has one mode per state leaves this out: it would blend what it is shown.
+    """
+
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Let the policy imitate actions (R, A) of states (R, O) by so many gradient steps.
+
+        Learning goes on from it as from an untrained policy: no critic has moved, no optimiser has
+        gathered momentum, and what follows the policy, as an average that acts, is a copy of it.
         """
         ...
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import bench.algos
 import bench.tasks
-from bench.api import ActsAsSpecified, Algorithm, Spec, StoresPolicy, Task, Transition
+from bench.api import ActsAsSpecified, Algorithm, Imitates, Spec, StoresPolicy, Task, Transition
 from bench.rollout import Episode, Rollout
 from bench.storage import load_state, save_state
 
@@ -58,6 +58,8 @@ def check_algorithm(name: str, settings: dict[str, Any] | None = None, steps: in
         assert same(acted(algo, obs), acted(twin, obs)), (
             "state_dict does not hold all that learning goes on from"
         )
+        if isinstance(algo, Imitates):
+            check_imitating(algo, obs)
 
 
 def through_a_file(state: dict[str, Any], name: str) -> dict[str, Any]:
@@ -135,6 +137,17 @@ def check_acting(algo: Algorithm, obs: Tensor) -> None:
         for other in commanded[:i]:
             assert not torch.equal(action, other), "two commands lead to the same actions"
     assert plain(algo.state_dict()) == before, "act(explore=False) changes the state"
+
+
+def check_imitating(algo: Algorithm, obs: Tensor) -> None:
+    """Check that what acts is what has imitated, freely and by every command."""
+    assert isinstance(algo, Imitates)
+    before = acted(algo, obs)
+    rows = torch.randn(64, SPEC.obs_dim)
+    algo.imitate(rows, 2 * torch.rand(64, SPEC.act_dim) - 1, steps=2)
+    for one, other in zip(before, acted(algo, obs), strict=True):
+        check_actions(other, len(obs))
+        assert not torch.equal(one, other), "what acts does not follow what imitates"
 
 
 def check_actions(action: Tensor, rows: int) -> None:

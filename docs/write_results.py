@@ -15,6 +15,7 @@ from bench.analysis import comparison, mazes, ranking, survival, tables
 from bench.analysis.load import LAST, algorithms, final_scores, table
 from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import INK, algo_colors, new_figure, steps_axis
+from bench.tasks.bandit import CASES
 from docs import withdrawn
 from docs.marks import write
 
@@ -92,15 +93,13 @@ def policies() -> pd.DataFrame:
     presets = {r.facts["algo"]: r.facts["preset"] for r in runs}
     scores = final_scores(table(runs))
     bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv").set_index(["algo", "case"])["kept"]
-    cases = list(dict.fromkeys(bandit.index.get_level_values("case")))
     rows = []
     for algo in algorithms(table(runs)):
         policy = classes[algo]
         name = f"{algo} ({presets[algo]})" if algo in PUBLISHED else algo
         row = {"algorithm": name, "policy class": policy}
-        row["bandit"] = (
-            " / ".join(str(bandit[algo, case]) for case in cases) if algo in bandit else "–"
-        )
+        kept = [str(bandit.get((algo, case), "–")) for case in CASES]
+        row["bandit"] = " / ".join(kept) if algo in bandit else "–"
         for task in COMMON:
             part = scores[(scores["algo"] == algo) & (scores["task"] == task)]
             row[task] = shares(part) if len(part) else "–"

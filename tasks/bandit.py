@@ -25,11 +25,30 @@ PEAKS = np.array([[0.6, 0.6], [-0.6, 0.6], [-0.6, -0.6], [0.6, -0.6]], np.float3
 WIDTH = 0.25  # std of a peak
 NEAR = 0.3  # an action this near to a peak is in its mode
 METRES = 5.0  # that an action of 1 moves the agent
-CASES: dict[str, tuple[tuple[float, ...], tuple[float, ...] | None]] = {
-    # heights of the peaks, and their shares of what a replay begins with (None: uniform actions)
-    "equal": ((1.0, 1.0, 1.0, 1.0), None),
-    "lopsided": ((1.0, 1.0, 1.0, 1.0), (0.85, 0.05, 0.05, 0.05)),
-    "unequal": ((1.0, 0.9, 0.8, 0.7), None),
+
+
+@dataclass(frozen=True)
+class Case:
+    """How high the peaks are, and what learning begins with: tasks of equal heights are alike.
+
+    Attributes:
+        heights: of the peaks.
+        shares: of the peaks in what a replay begins with; None: uniform actions.
+        spread: std of these actions around the peaks.
+        imitated: whether the policy, too, begins with these actions.
+    """
+
+    heights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    shares: tuple[float, ...] | None = None
+    spread: float = 0.15
+    imitated: bool = False
+
+
+CASES = {
+    "equal": Case(),
+    "lopsided": Case(shares=(0.85, 0.05, 0.05, 0.05)),
+    "unequal": Case(heights=(1.0, 0.9, 0.8, 0.7)),
+    "imitated": Case(shares=(0.25, 0.25, 0.25, 0.25), spread=0.1, imitated=True),
 }
 
 
@@ -37,7 +56,7 @@ CASES: dict[str, tuple[tuple[float, ...], tuple[float, ...] | None]] = {
 class Config:
     """Settings of the bandit."""
 
-    case: str = "equal"  # equal | lopsided | unequal
+    case: str = "equal"  # equal | lopsided | unequal | imitated
 
     def __post_init__(self) -> None:
         """Check what the types do not.
@@ -51,7 +70,7 @@ class Config:
 
 @register("bandit", config=Config, family="bandit", suite="no", source="this suite")
 class Bandit(Task):
-    """One step, four peaks: task.case=equal|lopsided|unequal."""
+    """One step, four peaks: task.case=equal|lopsided|unequal|imitated."""
 
     modes = ("+x+y", "-x+y", "-x-y", "+x-y")
     obs_dim, act_dim, horizon, position_dim = 2, 2, 1, 2
@@ -59,7 +78,7 @@ class Bandit(Task):
 
     def __init__(self, name: str, config: Config) -> None:
         self.name, self.config = name, config
-        self.heights, self.shares = CASES[config.case]
+        self.heights = CASES[config.case].heights
 
     def label(self, path: np.ndarray) -> int:
         """Return the peak that the last position (2,) in m is near to, -1 none."""

@@ -17,6 +17,7 @@ from bench.seeding import TRAINING, derive
 
 from .critics import CriticConfig
 from .exploration import ExplorationConfig, RandomExploration
+from .imitation import Loss, fit
 from .networks import PRECISIONS, RunningNorm
 from .novelty import NovelD, NoveltyConfig, make_bonus
 from .replay import Replay
@@ -104,6 +105,19 @@ class Learner(nn.Module, ABC):
         """Move all averages, target networks among them, towards their sources."""
         for copies, sources, rate in self.averages:
             torch._foreach_lerp_(copies, sources, rate)
+
+    def fit(self, network: nn.Module, loss: Loss, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Let a network minimise a loss of states (R, O) and actions (R, A), to imitate them.
+
+        Averages of the network, and no others, are then copies of it.
+        """
+        batch, clip = self.config.batch, self.config.clip
+        fit(network, loss, self.norm(obs), action, steps, batch, clip, self.rng)
+        first = next(network.parameters())
+        with torch.no_grad():
+            for copies, sources, _ in self.averages:
+                if sources[0] is first:
+                    torch._foreach_copy_(copies, sources)
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:

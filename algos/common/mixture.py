@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .networks import mlp
 
 LOG_STD = (-5.0, 2.0)
+INSIDE = 0.999  # an action nearer to the border of the box is taken for one so near
 
 
 class Mixture(NamedTuple):
@@ -40,6 +41,15 @@ class Mixture(NamedTuple):
     def log_density(self, raw: Tensor) -> Tensor:
         """Return log sum_k gate_k pi_k of actions tanh(raw): (B, J, A) to (B, J)."""
         return (self.log_gate[:, None] + self.log_components(raw)).logsumexp(-1)
+
+    def surprise(self, action: Tensor, hard: bool = False) -> Tensor:
+        """Return the mean of -log density of one action (B, A) per state, (): what imitates it.
+
+        Of the whole mixture or, where `hard`, of the component that is likeliest to have drawn it.
+        """
+        raw = action.clamp(-INSIDE, INSIDE).atanh()
+        log_share = self.log_gate + self.log_components(raw[:, None])[:, 0]  # (B, K)
+        return -(log_share.amax(-1) if hard else log_share.logsumexp(-1)).mean()
 
 
 class MixturePolicy(nn.Module):
@@ -69,6 +79,13 @@ class MixturePolicy(nn.Module):
             gate.log_softmax(-1), mean.unflatten(-1, shape),
             log_std.unflatten(-1, shape).clamp(*LOG_STD),
         )  # fmt: skip
+
+
+def even_mixture(output: Tensor) -> Mixture:
+    """Return the mixture of K equally likely Gaussians that a network's outputs (B, K, 2A) say."""
+    mean, log_std = output.chunk(2, dim=-1)
+    log_gate = mean.new_full(mean.shape[:2], -math.log(mean.shape[1]))
+    return Mixture(log_gate, mean, log_std.clamp(*LOG_STD))
 
 
 def pick(rows: Tensor, component: Tensor) -> Tensor:

@@ -181,3 +181,11 @@ class DiffusionLearner(OffPolicy):
     def next_action(self, norm_obs: Tensor) -> Tensor:
         """Sample the averaged actor."""
         return self.ema_actor.sample(norm_obs, self.rng)
+
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Denoise actions (R, A) of states (R, O) (see `bench.api.Imitates`)."""
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            return self.actor.loss(action, norm_obs, self.rng).mean()
+
+        self.fit(self.actor, loss, obs, action, steps)

@@ -430,6 +430,23 @@ class DDiffPG(Learner):
         gradient_step(self.actor_opt, loss, config.clip)
         return loss.detach()
 
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Denoise actions (R, A) of states (R, O) (see `bench.api.Imitates`).
+
+        As in learning without embedding in a share of the rows. None means a mode yet, so in the
+        others it is any: embeddings of modes that are found later are drawn in the same way.
+        """
+        config = self.config
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            shape = len(action), config.embedding
+            embedding = torch.randn(shape, device=self.device, generator=self.rng)
+            chance = torch.rand(len(action), 1, device=self.device, generator=self.rng)
+            condition = torch.cat([norm_obs, embedding * (chance >= config.mask)], dim=-1)
+            return self.actor.loss(action, condition, self.rng).mean()
+
+        self.fit(self.actor, loss, obs, action, steps)
+
     def lessons(self, success: Tensor) -> Tensor:
         """Return the weights of the actor's rows (G, b), whose mean is 1 in each group."""
         many = self.modes.sizes().to(self.device) >= self.config.failures_until

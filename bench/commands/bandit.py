@@ -4,7 +4,9 @@
                          [updates=1500] [seed=0] [plugins=MODULE,...] [algo.SETTING=VALUE ...]
 
 Cases: equal (four peaks of height 1, a replay of uniform actions), lopsided (the same peaks, a
-replay that holds them 85/5/5/5) and unequal (heights 1, 0.9, 0.8, 0.7, uniform actions). A mode is
+replay that holds them 85/5/5/5), unequal (heights 1, 0.9, 0.8, 0.7, uniform actions) and imitated
+(the peaks of equal, a replay of four narrow clusters, and a policy that has imitated them: all four
+modes are there before it learns; what has one mode per state is left out). A mode is
 kept if at least 5 % of 2,000 samples lie within 0.3 of its peak. With critic=exact every value that
 an actor learns from is the true one, so that the critic plays no part. On-policy algorithms know
 their own actions only, one vector step per update: for them the critic plays no part, and the first
@@ -32,20 +34,22 @@ from torch import Tensor
 import bench.algos
 from bench.algos.common.critics import ExactValues
 from bench.analysis.style import INK, new_figure
-from bench.api import Algorithm, Spec
+from bench.api import Algorithm, Imitates, Spec
 from bench.configuration import expand_algos, names, resolve, understand
 from bench.errors import UsageError
 from bench.registry import load_plugins, unknown
 from bench.rollout import Rollout
 from bench.settings import Settings, check_writable
 from bench.tasks import make_task
-from bench.tasks.bandit import CASES, NEAR, WIDTH
+from bench.tasks.bandit import CASES, NEAR, WIDTH, Case
 from bench.tasks.bandit import PEAKS as PLACES
 from bench.words import integer, parse, seed_of
 
 PEAKS = torch.from_numpy(PLACES)
 KEPT = 0.05  # share of the samples that makes a mode a kept one
+IMITATED = 0.1  # and one that a policy has imitated: uniform actions put 0.07 near each peak
 NUM_ENVS, FILLED, SAMPLES = 8, 4_000, 2_000
+IMITATION = 1_000  # gradient steps in which a policy imitates what the replay begins with
 WIDEST = 8  # columns of the figure
 OFTEN, SELDOM = 1, 10  # updates per vector step of the policy's own actions, on-policy and else
 
@@ -78,21 +82,26 @@ def main(words: list[str]) -> int:
     updates, seed = integer("updates", given["updates"]), seed_of(given["seed"])
     for algo in chosen:
         settings(algo, changes)  # refused before the first is trained
+    pairs = [(algo, case) for algo in chosen for case in cases if begins(algo, case, changes)]
+    if not pairs:
+        raise UsageError(f"case={given['case']}: no policy of algo={given['algo']} can imitate")
     out = Path(given["out"])
     check_writable(out, "out")
     out.mkdir(parents=True, exist_ok=True)
-    for algo in chosen:
-        for case in cases:
-            start = time.perf_counter()
-            trained = train(algo, case, updates, seed, exact, changes)
-            facts = {"critic": given["critic"], "updates": updates, "seed": seed,
-                     "seconds": round(time.perf_counter() - start)}  # fmt: skip
-            for commanded in (False, True) if trained.num_modes else (False,):
-                action = samples(trained, commanded)
-                name = f"{algo} (commanded)" if commanded else algo
-                row = {"algo": name, "case": case, **measure(action), **facts}
-                keep(out, row, action)
-                Console().print(" ".join(f"{key}={value}" for key, value in row.items()))
+    for algo, case in pairs:
+        start = time.perf_counter()
+        trained, rollout = begin(algo, case, seed, exact, changes)
+        first = at_first(trained) if CASES[case].imitated else {}
+        learn(algo, trained, rollout, updates)
+        facts = {"critic": given["critic"], "updates": updates, "seed": seed,
+                 "seconds": round(time.perf_counter() - start)}  # fmt: skip
+        for commanded in (False, True) if trained.num_modes else (False,):
+            action = samples(trained, commanded)
+            name = f"{algo} (commanded)" if commanded else algo
+            row = {"algo": name, "case": case, **measure(action), **facts}
+            row |= first.get(commanded, {})
+            keep(out, row, action)
+            Console().print(" ".join(f"{key}={value}" for key, value in row.items()))
     write(out)
     print(f"table: {out / 'bandit.md'}\nfigure: {out / 'bandit.png'}")
     return 0
@@ -114,12 +123,29 @@ def height(action: Tensor, heights: tuple[float, ...]) -> Tensor:
     return (torch.tensor(heights) * (-square / (2 * WIDTH**2)).exp()).sum(-1)
 
 
-def first_actions(shares: tuple[float, ...] | None, rng: torch.Generator) -> Tensor:
+def first_actions(case: Case, rng: torch.Generator) -> Tensor:
     """Draw the actions that the replay begins with, (F, 2)."""
-    if shares is None:
+    if case.shares is None:
         return 2 * torch.rand(FILLED, 2, generator=rng) - 1
-    which = torch.multinomial(torch.tensor(shares), FILLED, replacement=True, generator=rng)
-    return (PEAKS[which] + 0.15 * torch.randn(FILLED, 2, generator=rng)).clamp(-1, 1)
+    which = torch.multinomial(torch.tensor(case.shares), FILLED, replacement=True, generator=rng)
+    return (PEAKS[which] + case.spread * torch.randn(FILLED, 2, generator=rng)).clamp(-1, 1)
+
+
+def begins(name: str, case: str, changes: Sequence[str]) -> bool:
+    """Say whether a policy can begin with what a case asks for: if not, it has no such row."""
+    if not CASES[case].imitated or isinstance(built(name, case, 0, changes), Imitates):
+        return True
+    print(f"{name} is left out of case={case}: its policy cannot imitate")
+    return False
+
+
+def built(name: str, case: str, seed: int, changes: Sequence[str]) -> Algorithm:
+    """Return an algorithm that has seen nothing of a case."""
+    config = settings(name, changes).algo
+    torch.manual_seed(seed)
+    spec = Spec.of(make_task("bandit", case=case), NUM_ENVS, seed)
+    algo: Algorithm = bench.algos.registry[name].factory(spec, config, "cpu")
+    return algo
 
 
 def train(
@@ -130,35 +156,71 @@ def train(
     exact: bool = True,
     changes: Sequence[str] = (),
 ) -> Algorithm:
-    """Train on a case: fill the replay, then learn, acting now and then.
+    """Train on a case (see `begin` and `learn`)."""
+    algo, rollout = begin(name, case, seed, exact, changes)
+    learn(name, algo, rollout, updates)
+    return algo
+
+
+def begin(
+    name: str,
+    case: str,
+    seed: int = 0,
+    exact: bool = True,
+    changes: Sequence[str] = (),
+    imitation: int = IMITATION,
+) -> tuple[Algorithm, Rollout]:
+    """Fill the replay and, where the case says so, let the policy imitate it.
 
     Args:
         name: of an algorithm.
         case: of `CASES`.
-        updates: calls of `update`.
         seed: of all randomness.
         exact: whether actors are given the true values.
         changes: of the settings, as in "algo.actor.steps=5".
+        imitation: gradient steps in which it imitates.
+
+    Returns:
+        The algorithm, and the environments that it has acted in.
     """
-    entry, task = bench.algos.registry[name], make_task("bandit", case=case)
-    heights, shares = CASES[case]
-    torch.manual_seed(seed)
-    spec = Spec.of(task, NUM_ENVS, seed)
-    algo: Algorithm = entry.factory(spec, settings(name, changes).algo, "cpu")
+    first, algo = CASES[case], built(name, case, seed, changes)
     if exact and isinstance(algo, torch.nn.Module):
         for module in algo.modules():
             if isinstance(module, ExactValues):
-                module.use_exact_values(lambda action: height(action, heights))
-    rollout = Rollout(task.make(NUM_ENVS, seed))
-    for action in first_actions(shares, torch.Generator().manual_seed(seed)).split(NUM_ENVS):
+                module.use_exact_values(lambda action: height(action, first.heights))
+    rollout = Rollout(make_task("bandit", case=case).make(NUM_ENVS, seed))
+    actions = first_actions(first, torch.Generator().manual_seed(seed))
+    for action in actions.split(NUM_ENVS):
         algo.observe(rollout.step(action.numpy()).transition("cpu"))
-    every = OFTEN if entry.info.get("data") == "on-policy" else SELDOM
+    if first.imitated:
+        assert isinstance(algo, Imitates), name
+        algo.imitate(torch.zeros(FILLED, 2), actions, imitation)
+    return algo, rollout
+
+
+def learn(name: str, algo: Algorithm, rollout: Rollout, updates: int) -> None:
+    """Let the algorithm of a name learn by so many calls of `update`, acting now and then."""
+    on_policy = bench.algos.registry[name].info.get("data") == "on-policy"
+    every = OFTEN if on_policy else SELDOM
     for i in range(updates):
         if i % every == 0:
             action = algo.act(torch.as_tensor(rollout.obs), explore=True)
             algo.observe(rollout.step(action.numpy()).transition("cpu"))
         algo.update()
-    return algo
+
+
+def at_first(algo: Algorithm) -> dict[bool, dict[str, float]]:
+    """Return how much of a policy is in a mode, and how many it has imitated, before it learns.
+
+    Of free samples (False) and, where it takes commands by now, of commanded ones (True). Looking
+    changes nothing of what follows: the draws are put back.
+    """
+    found = {}
+    for commanded in (False, True) if algo.num_modes else (False,):
+        with torch.random.fork_rng(devices=[]):
+            first = measure(samples(algo, commanded), IMITATED)
+        found[commanded] = {"first_in_mode": first["in_mode"], "first_modes": first["kept"]}
+    return found
 
 
 def samples(algo: Algorithm, commanded: bool = False) -> Tensor:
@@ -167,14 +229,17 @@ def samples(algo: Algorithm, commanded: bool = False) -> Tensor:
     return algo.act(torch.zeros(SAMPLES, 2), mode=mode)
 
 
-def measure(action: Tensor) -> dict[str, float]:
-    """Return the share of actions (S, 2) in each mode, in any, and how many modes are kept."""
+def measure(action: Tensor, enough: float = KEPT) -> dict[str, float]:
+    """Return the share of actions (S, 2) in each mode, in any, and how many modes are kept.
+
+    Those are kept that have a share which is enough.
+    """
     distance, nearest = torch.cdist(action, PEAKS).min(dim=1)
     mass = [float(((nearest == k) & (distance < NEAR)).float().mean()) for k in range(len(PEAKS))]
     return {
         **{f"mode_{k}": round(share, 3) for k, share in enumerate(mass)},
         "in_mode": round(sum(mass), 3),
-        "kept": sum(share >= KEPT for share in mass),
+        "kept": sum(share >= enough for share in mass),
     }
 
 
@@ -186,6 +251,8 @@ def keep(out: Path, row: dict[str, Any], action: Tensor) -> None:
         table = pd.concat([
             old[(old["algo"] != row["algo"]) | (old["case"] != row["case"])], table,
         ])  # fmt: skip
+    if "first_modes" in table:  # a number of modes, or none; not 4.0
+        table["first_modes"] = table["first_modes"].astype("Int64")
     order = table["case"].map(list(CASES).index)
     table.assign(order=order).sort_values(["algo", "order"]).drop(columns="order").to_csv(
         out / "bandit.csv", index=False
@@ -205,13 +272,17 @@ def stored_samples(out: Path) -> dict[str, np.ndarray]:
 
 def write(out: Path) -> None:
     """Write the Markdown table and the figure of everything in the folder."""
-    table = pd.read_csv(out / "bandit.csv")
-    head = ["algorithm", "case", "share of each peak", "in a mode", "modes kept", "updates"]
+    table = pd.read_csv(out / "bandit.csv", dtype={"first_modes": "Int64"})
+    head = ["algorithm", "case", "share of each peak", "in a mode", "modes kept", "updates",
+            "modes at first (in a mode)"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
     for _, row in table.iterrows():
         shares = " / ".join(f"{row[f'mode_{k}']:.2f}" for k in range(len(PEAKS)))
+        first = "–"
+        if pd.notna(row.get("first_modes")):
+            first = f"{row['first_modes']} ({row['first_in_mode']:.2f})"
         cells = [row["algo"], row["case"], shares, f"{row['in_mode']:.2f}", row["kept"],
-                 row["updates"]]  # fmt: skip
+                 row["updates"], first]  # fmt: skip
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     (out / "bandit.md").write_text("\n".join(lines) + "\n")
     figure(table, stored_samples(out)).savefig(out / "bandit.png", dpi=110)

@@ -1,5 +1,7 @@
 """The bandit's command: what it writes, keeps and refuses."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,40 @@ def test_a_result_replaces_its_own_kind_alone(tmp_path):
     assert set(bandit.stored_samples(tmp_path)) == {"dipo.equal", "td3.equal", "td3.unequal"}
 
 
+def test_a_row_says_what_its_policy_began_with_and_older_rows_stay(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bandit, "begin", partial(bandit.begin, imitation=1))
+    small, out = "algo.hidden=[8]", f"out={tmp_path}"
+    older = "algo,case,mode_0,mode_1,mode_2,mode_3,in_mode,kept,critic,updates,seed,seconds\n"
+    older += "pmoe,equal,0.685,0.237,0.004,0.024,0.951,2,exact,1000,0,82\n"
+    (tmp_path / "bandit.csv").write_text(older)
+    for _ in range(2):  # the second finds a table with both kinds of rows
+        assert main(["bandit", "algo=sac,pmoe", "case=imitated", "updates=1", small, out]) == 0
+    assert "sac is left out of case=imitated" in capsys.readouterr().out
+    kept, own, commanded = (tmp_path / "bandit.csv").read_text().splitlines()[1:]
+    assert kept == older.splitlines()[1] + ",,"
+    first = pd.read_csv(tmp_path / "bandit.csv").set_index(["algo", "case"])["first_modes"]
+    assert own.endswith(f",{first['pmoe', 'imitated']:.0f}") and first.notna().sum() == 2
+    assert commanded.startswith("pmoe (commanded),imitated")
+    table = (tmp_path / "bandit.md").read_text().splitlines()
+    assert table[2].endswith("| 1000 | – |") and table[3].count("(") == 1
+    assert set(bandit.stored_samples(tmp_path)) == {"pmoe.imitated", "pmoe (commanded).imitated"}
+
+
+def test_the_imitated_case_begins_with_the_replay_in_a_policy():
+    algo, _ = bandit.begin("pmoe", "imitated", changes=["algo.hidden=[8]"], imitation=0)
+    stored = algo.replay.fields["action"][: bandit.FILLED]
+    found = bandit.measure(stored)
+    assert min(found[f"mode_{k}"] for k in range(4)) > 0.22 and found["in_mode"] > 0.98
+    seen = []
+    algo.imitate = lambda *given: seen.append(given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bandit, "built", lambda *given: algo)
+        bandit.begin("pmoe", "imitated", imitation=7)
+    ((obs, action, steps),) = seen
+    assert obs.shape == (bandit.FILLED, 2) and not obs.any() and steps == 7
+    assert torch.equal(action, stored)
+
+
 def test_settings_can_be_changed():
     changes = ["algo.actor.steps=3", "algo.actor.hidden=[8]", "algo.ema=1"]
     changed = bandit.settings("dipo", changes).algo
@@ -41,9 +77,13 @@ def test_settings_can_be_changed():
         (["algo=dipo", "case=equals"], "Did you mean 'equal'"),
         (["algo=dipo", "critic=true"], "exact, learned"),
         (["algo=dipo", "updates=none"], "updates=none"),
-        (["algo=dipo", "case="], "case=? is missing; valid are all, equal, lopsided, unequal"),
+        (
+            ["algo=dipo", "case="],
+            "case=? is missing; valid are all, equal, lopsided, unequal, imitated",
+        ),
         (["algo="], "algo=? is missing"),
         (["algo=dipo", "lopsided"], "not 'lopsided'"),
+        (["algo=sac,td3", "case=imitated"], "no policy of algo=sac,td3 can imitate"),
     ],
 )
 def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, capsys, words, message):
@@ -65,7 +105,7 @@ def test_a_file_is_no_folder_to_write_to(tmp_path, capsys):
 def test_the_exact_values_are_the_tasks_rewards(case):
     action = 2 * torch.rand(64, 2, generator=torch.Generator().manual_seed(0)) - 1
     step = Rollout(make_task("bandit", case=case).make(64, 0)).step(action.numpy())
-    heights, _ = CASES[case]
+    heights = CASES[case].heights
     assert np.allclose(step.reward, bandit.height(action, heights), atol=1e-6)
     modes = bandit.measure(action)
     assert [episode.success for episode in step.ended] == (step.success.tolist())

@@ -116,6 +116,14 @@ class ConsistencyAC(OffPolicy):
         """Sample the averaged actor."""
         return self.ema_actor.sample(norm_obs, self.rng)
 
+    def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
+        """Learn to be consistent about actions (R, A) of states (R, O) (see `bench.api`)."""
+
+        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
+            return self.actor.loss(action, norm_obs, self.rng).mean()
+
+        self.fit(self.actor, loss, obs, action, steps)
+
     def actor_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
         """Return clone * consistency loss - eta mean Q_i / mean |Q_j|, heads (i, j) at random."""
         config, norm_obs = self.config, batch["norm_obs"]
