@@ -123,8 +123,8 @@ def test_many_steps_find_both_modes_and_one_the_point_between():
         flow.loss(modes + 0.05 * torch.randn(256, 1), nothing).mean().backward()
         optimizer.step()
     drawn = flow.sample(torch.zeros(1000, 1))
-    assert (drawn.abs() > 0.3).float().mean() > 0.65
-    assert 0.4 < (drawn > 0).float().mean() < 0.6
+    near = [(drawn - mode).abs() < 0.3 for mode in (-0.6, 0.6)]
+    assert all(0.25 < share.float().mean() < 0.6 for share in near)
     assert flow.one_step(nothing[:1]).abs() < 0.2
 
 
