@@ -291,7 +291,7 @@ def write(out: Path) -> None:
 def figure(table: pd.DataFrame, actions: dict[str, np.ndarray]) -> Any:
     """Draw densities of actions: a row per case, a column per algorithm, peaks as rings.
 
-    After `WIDEST` columns the rest goes below.
+    After `WIDEST` columns the rest goes below. A place stays empty where there is no result.
     """
     algos, cases = sorted(table["algo"].unique()), [c for c in CASES if c in set(table["case"])]
     columns = min(len(algos), WIDEST)
@@ -310,7 +310,9 @@ def figure(table: pd.DataFrame, actions: dict[str, np.ndarray]) -> Any:
                 x, y = actions[f"{algo}.{case}"].T / 127
                 count, *_ = np.histogram2d(x, y, bins=40, range=[[-1, 1], [-1, 1]])
                 axes.imshow(count.T**0.5, origin="lower", extent=(-1, 1, -1, 1), cmap="Blues")
-            axes.scatter(*PEAKS.T.numpy(), s=60, facecolors="none", edgecolors=INK, lw=0.6)
+                axes.scatter(*PEAKS.T.numpy(), s=60, facecolors="none", edgecolors=INK, lw=0.6)
+            else:
+                axes.spines[:].set_visible(False)
             if i == 0:
                 axes.set_title(algo.replace(" (", "\n("))
             if j == 0:
