@@ -23,13 +23,17 @@ KINDS = (("sampled", "by itself", INK), ("commanded", "commanded", "white"))  # 
 def order(shown: list[pd.DataFrame]) -> list[str]:
     """Return algorithms, best first: by the better of their protocols, then by both, then success.
 
+    What is in fewer panels comes last: the mean of an easier task says little beside that of all.
+
     Args:
         shown: what `comparison.points` returns, for every panel.
     """
     means = pd.concat(shown).groupby(["algo", "protocol"])[["modes", "success"]].mean()
     own = means.groupby("algo")
-    best = own.max().assign(both=own["modes"].mean())
-    best = best.sort_values(["modes", "both", "success"], ascending=False, kind="stable")
+    panels = pd.concat([table["algo"].drop_duplicates() for table in shown]).value_counts()
+    best = own.max().assign(both=own["modes"].mean(), panels=panels)
+    by = ["panels", "modes", "both", "success"]
+    best = best.sort_values(by, ascending=False, kind="stable")
     return list(best.index)
 
 

@@ -102,7 +102,7 @@ def policies() -> pd.DataFrame:
         row["bandit"] = " / ".join(kept) if algo in bandit else "–"
         for task in COMMON:
             part = scores[(scores["algo"] == algo) & (scores["task"] == task)]
-            row[task] = shares(part) if len(part) else "–"
+            row[task] = shares(part)
         rows.append(row)
     for folder, name in ABLATIONS.items():
         if not (REFERENCE / folder).exists():
@@ -117,6 +117,8 @@ def policies() -> pd.DataFrame:
 
 def shares(part: pd.DataFrame) -> str:
     """Return an algorithm's solved modes and command coverage on one task, and its success."""
+    if part.empty:
+        return "–"
     commanded, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
     text = f"{free['solved_modes'].mean():.2f}"
     if len(commanded):

@@ -43,6 +43,8 @@ def test_the_better_protocol_decides_then_both_then_success():
             ("e", "sampled", 0.3, 1.0), ("e", "commanded", 0.9, 0.8)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["algo", "protocol", "modes", "success"])
     assert ranking.order([table]) == ["e", "d", "b", "a", "c"]
+    lacking = table[table["algo"] != "e"]
+    assert ranking.order([table, lacking]) == ["d", "b", "a", "c", "e"], "what ran on one is last"
 
 
 def test_success_stands_beside_each_algorithm(drawn):
