@@ -33,6 +33,7 @@ CONF = Path(__file__).parent / "conf"
 BUDGETS = tuple(sorted(path.stem for path in (CONF / "budgets").glob("*.yaml")))
 PRESETS = ("none", "paper", "suite")
 NAMED = ("algo", "task", "seed", "budget", "preset", "plugins")
+LISTS = ("logger", "plugins")  # which no run has several of
 
 # In presets: a share of the env steps that come after the warm-up.
 OmegaConf.register_new_resolver(
@@ -79,7 +80,7 @@ def understand(words: list[str]) -> Request:
         algos=expand_algos(names(given["algo"])),
         tasks=expand_tasks(names(given["task"]), own_layout),
         seeds=list(dict.fromkeys(names(given.get("seed", "0")))),
-        words=[w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")],
+        words=[listed(w) for w in words if w.partition("=")[0] not in ("algo", "task", "seed")],
     )
     for seed in chosen.seeds or [""]:
         if not seed.isdecimal():
@@ -108,6 +109,12 @@ def understand(words: list[str]) -> Request:
             node = tuned(budget, preset, algos[algo], tasks[task])
             store.store(f"{budget}+{preset}+{algo}+{task}", node, "tuned", "_global_")
     return chosen
+
+
+def listed(word: str) -> str:
+    """Return a word whose setting is a list in Hydra's brackets: plugins=a,b is no sweep."""
+    key, _, value = word.partition("=")
+    return f"{key}=[{value}]" if key in LISTS and value and value[0] != "[" else word
 
 
 def names(value: str) -> list[str]:

@@ -84,9 +84,8 @@ def main(words: list[str]) -> int:
             raise UsageError(f"{several[0]}: {shown[0]} shows one run's settings, give one value")
         first = request.overrides(*next(iter(request.combinations())))
         resolve(first)
-        rest = [w for w in words if w.partition("=")[0] not in ("algo", "task", "seed")]
         values = ["--resolve"] if "job" in shown else []  # those of a run, no formulas
-        return hydra_run([*first[:3], *rest, *shown, *values])
+        return hydra_run([*first[:3], *request.words, *flags, *shown, *values])
     if search.sweeper_of(words):
         return find_best(request, flags)
     request = replace(request, words=placed(request.words))

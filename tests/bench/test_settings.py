@@ -66,6 +66,14 @@ def test_a_preset_that_an_algorithm_does_not_have_is_refused_but_random_play_has
     assert run.preset == "paper"
 
 
+def test_a_list_needs_no_brackets_and_is_no_sweep():
+    words = ["algo=sac", "task=pointmaze-v1"]
+    (run,) = settings(*words, "plugins=json,csv", "logger=tensorboard")
+    assert run.plugins == ["json", "csv"] and run.logger == ["tensorboard"]
+    (same,) = settings(*words, "plugins=[json,csv]")
+    assert same.plugins == run.plugins
+
+
 def test_a_neutral_setting_changes_no_digest():
     words = ["algo=sac", "task=pointmaze-v1"]
     changes = [], ["eval.specified=0", "log.every=7"], ["eval.episodes=7"]
