@@ -13,7 +13,7 @@ from bench.policy import load_policy, load_task
 from bench.rendering import thinned
 from bench.replanning import Follower, Plan, make_plan, replan
 
-REACH = Path(__file__).parents[2] / "results/reference/rules/annealed/reach/sac/seed=0"
+REACH = Path(__file__).parents[2] / "results/reference/campaign/classes/reach/sac/seed=100"
 
 
 def run(folder, algo, task, *more):
