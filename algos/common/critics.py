@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from bench.ranges import require
 
-from .networks import ACTIVATIONS, DERIVATIVES, StackedLinear, require_activation, rows_at_once
+from .networks import (
+    ACTIVATIONS,
+    DERIVATIVES,
+    WITHOUT_GRADIENT,
+    StackedLinear,
+    require_activation,
+    rows_at_once,
+)
 
 Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -97,7 +104,6 @@ class TwinCritic(ExactValues, nn.Module):
             StackedLinear(stack, before, after) for before, after in itertools.pairwise(sizes)
         )
         self.derivative = DERIVATIVES[config.activation]
-        self.activate = ACTIVATIONS[config.activation]()
         self.activate_ = ACTIVATIONS[config.activation](inplace=True)
         support = torch.linspace(config.v_min, config.v_max, config.atoms)
         self.register_buffer("support", support)
@@ -197,19 +203,34 @@ class TwinCritic(ExactValues, nn.Module):
             return self.exact_slope
         used = len(features)
         layers = [cast(StackedLinear, layer).first_of(used) for layer in self.layers]
+        activate = WITHOUT_GRADIENT[self.config.activation]
+        # In parts that stay in the cache, a slope at the paper's size takes three quarters of the
+        # time; half as wide numbers leave room for twice as many.
+        width = used * max(self.config.hidden) * layers[0][0].element_size() // 4
+        at_once = rows_at_once(features, width)
+        parts = [part.contiguous() for part in features.split(at_once, dim=-1)]
+
+        def slope_of(features: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+            inputs = [self.first(features, for_both_heads(action))]  # (2G, H, B) of activations
+            outputs = []
+            for weight, bias in layers:
+                outputs.append(activate(inputs[-1]))
+                inputs.append(torch.baddbmm(bias.mT, weight.mT, outputs[-1].to(weight.dtype)))
+            value, slope = self.lower(inputs.pop().float().unflatten(0, (-1, 2)))
+            kept = zip(layers[::-1], inputs[::-1], outputs[::-1], strict=True)
+            for (weight, _), before, after in kept:
+                slope = torch.bmm(weight, slope.to(weight.dtype)).to(before.dtype)
+                slope = self.derivative(slope, before, after)
+            grad = torch.bmm(self.act_weight[:used], slope)  # (2G, A, B)
+            return value, grad.unflatten(0, (-1, 2)).sum(1).mT
 
         @torch.no_grad()
         def slope(action: Tensor) -> tuple[Tensor, Tensor]:
-            before = [self.first(features, for_both_heads(action))]  # (2G, H, B), then activated
-            for weight, bias in layers:
-                hidden = self.activate(before[-1]).to(weight.dtype)
-                before.append(torch.baddbmm(bias.mT, weight.mT, hidden))
-            value, slope = self.lower(before.pop().float().unflatten(0, (-1, 2)))
-            for (weight, _), inputs in zip(reversed(layers), reversed(before), strict=True):
-                slope = torch.bmm(weight, slope.to(weight.dtype)).to(inputs.dtype)
-                slope = self.derivative(slope, inputs)
-            grad = torch.bmm(self.act_weight[:used], slope)  # (2G, A, B)
-            return value, grad.unflatten(0, (-1, 2)).sum(1).mT
+            if len(parts) == 1:
+                return slope_of(features, action)
+            found = map(slope_of, parts, action.split(at_once, dim=1))
+            value, grad = zip(*found, strict=True)
+            return torch.cat(value, dim=1), torch.cat(grad, dim=1)
 
         return slope
 

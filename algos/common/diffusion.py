@@ -17,7 +17,7 @@ from bench.ranges import require
 
 from .networks import (
     ACTIVATIONS,
-    WITHOUT_GRADIENT,
+    IN_PLACE,
     Linear,
     mlp,
     require_activation,
@@ -168,7 +168,7 @@ class DiffusionPolicy(nn.Module):
         features, noisy = through(first.weight, first.bias, condition.T), draw()
         graph = torch.is_grad_enabled()
         clamp = Inward.apply if graph and self.config.inward else in_box
-        activate = self.activate if graph else WITHOUT_GRADIENT[self.config.activation]
+        activate = self.activate if graph else IN_PLACE[self.config.activation]
         layers = [layer for layer in self.trunk if isinstance(layer, Linear)]
         later = [(layer.cast(layer.weight), layer.cast(layer.bias)) for layer in layers]
         for t in range(self.config.steps - 1, -1, -1):
