@@ -34,11 +34,10 @@ from bench.settings import Settings
 from bench.standing import place_of, state_of
 from bench.words import integer, parse
 from docs import compact_records, studies
-from docs.write_results import ABLATED, REFERENCE
+from docs.write_results import ABLATED, FLOOR, REFERENCE
 
 FOLDER = REFERENCE / "campaign"
 LOG = Path("docs/campaign.md")
-FLOOR = "random"
 SHOWN = ("ddiffpg", "sac")
 MAZES = tuple(f"pointmaze-v{i}" for i in (1, 2, 3, 4))
 ANTS = tuple(f"antmaze-v{i}" for i in (1, 2, 3, 4))

@@ -26,7 +26,8 @@ SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
 CAMPAIGN = "campaign"
 CLASSES = f"{CAMPAIGN}/classes"  # what every algorithm ran
 ANTS = f"{CAMPAIGN}/ants"
-FLOORS = (f"{CAMPAIGN}/floor", f"{CAMPAIGN}/ant-floor")  # random play
+FLOOR = "random"
+FLOORS = (f"{CAMPAIGN}/floor", f"{CAMPAIGN}/ant-floor")  # where it plays
 ABLATED = "ddiffpg"
 ABLATIONS = {  # of it, which stand below the policy classes
     f"{CAMPAIGN}/without-clusters": "ddiffpg, without clusters",
@@ -78,12 +79,28 @@ def lines(folder: str) -> list[list[str]]:
 def results() -> pd.DataFrame:
     """Return the table of every task."""
     rows = [row for folder in (*FOLDERS, ANTS) for row in lines(folder)]
-    rows.sort(
-        key=lambda row: FAMILIES.index(
-            row[0].split("-v")[0] if "maze" in row[0] else "manipulation"
-        )
-    )
+    rows.sort(key=lambda row: family(row[0]))
     return pd.DataFrame(rows, columns=list(HEAD))
+
+
+def every_task() -> pd.DataFrame:
+    """Return the README's table of every task: a row each, a column per algorithm."""
+    floor = [r for folder in FLOORS for r in done(folder)]
+    runs = [r for folder in (FOLDERS[0], ANTS) for r in done(folder) if r.facts["algo"] in SHOWN]
+    frame = table([*runs, *floor])
+    hour = frame["experiment"] == Path(ANTS).name
+    frame.loc[hour, "task"] += f" ({LABELS[ANTS]})"
+    scores = final_scores(frame)
+    found: dict[str, dict[str, str]] = {}
+    for (task, algo), part in scores.groupby(["task", "algo"]):
+        found.setdefault(str(task), {})[str(algo)] = shares(part)
+    rows = [{"task": task} | found[task] for task in sorted(found, key=family)]
+    return pd.DataFrame(rows, columns=["task", *SHOWN, FLOOR]).fillna("–")
+
+
+def family(task: str) -> int:
+    """Return the place of a task's family in tables."""
+    return FAMILIES.index(task.split("-v")[0] if "maze" in task else "manipulation")
 
 
 def policies() -> pd.DataFrame:
@@ -336,7 +353,8 @@ def main() -> None:
         assert picture is not None
         picture.savefig(f"docs/{name}.png", dpi=80)
     return_curves().savefig("docs/control_tasks.png", dpi=110)
-    write("README.md", "results", tables.markdown(results()))
+    write("README.md", "every task", tables.markdown(every_task()))
+    write("docs/results.md", "results", tables.markdown(results()))
     write("README.md", "policies", tables.markdown(policies()))
     write("docs/fairness.md", "before and after", tables.markdown(before_and_after()))
     write("docs/fairness.md", "tests", tables.markdown(tests()))
