@@ -119,11 +119,7 @@ class Categorical(SAC):
 
     def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
         """Let actions (R, A) of states (R, O) become likely (see `bench.api.Imitates`)."""
-
-        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
-            return self.actor(norm_obs).surprise(action)
-
-        self.fit(self.actor, loss, obs, action, steps)
+        self.fit(self.actor, self.actor.surprise, obs, action, steps)
 
     @torch.no_grad()
     def observe(self, step: Transition, **extra: Tensor) -> None:

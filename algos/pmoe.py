@@ -101,11 +101,7 @@ class PMOE(SAC):
 
     def imitate(self, obs: Tensor, action: Tensor, steps: int) -> None:
         """Let actions (R, A) of states (R, O) become likely (see `bench.api.Imitates`)."""
-
-        def loss(norm_obs: Tensor, action: Tensor) -> Tensor:
-            return self.actor(norm_obs).surprise(action)
-
-        self.fit(self.actor, loss, obs, action, steps)
+        self.fit(self.actor, self.actor.surprise, obs, action, steps)
 
     def policy(self, norm_obs: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return actions (B, A) of experts drawn by the gate, and their log-densities (B,)."""

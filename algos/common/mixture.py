@@ -80,6 +80,10 @@ class MixturePolicy(nn.Module):
             log_std.unflatten(-1, shape).clamp(*LOG_STD),
         )  # fmt: skip
 
+    def surprise(self, norm_obs: Tensor, action: Tensor) -> Tensor:
+        """Return the mean of -log density of actions (B, A) in states (B, O), ()."""
+        return self(norm_obs).surprise(action)
+
 
 def even_mixture(output: Tensor) -> Mixture:
     """Return the mixture of K equally likely Gaussians that a network's outputs (B, K, 2A) say."""
