@@ -176,14 +176,19 @@ def control_tasks() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
 
 
 def returns() -> pd.DataFrame:
-    """Return the table of control tasks: the return at the last evaluation, by algorithm."""
+    """Return the table of control tasks: returns after some env steps, by algorithm.
+
+    After as many as every algorithm has on a task, and after as many as some have.
+    """
     rows: dict[str, dict[str, str]] = {}
     for task, (ours, theirs) in control_tasks().items():
-        end = ours.groupby(["algo", "seed"])["env_steps"].transform("max")
-        for algo, part in ours[ours["env_steps"] == end].groupby("algo"):
-            rows.setdefault(str(algo), {})[task] = spread(part["return"])
+        most = ours.groupby(["algo", "seed"])["env_steps"].max()
+        for steps in sorted({most.min(), most.max()}):
+            column = f"{task}, {steps:,} steps"
+            for algo, part in ours[ours["env_steps"] == steps].groupby("algo"):
+                rows.setdefault(str(algo), {})[column] = spread(part["return"])
         for algo, part in theirs.groupby("algo"):
-            rows.setdefault(f"{algo} (Stable-Baselines3)", {})[task] = spread(part["return"])
+            rows.setdefault(f"{algo} (Stable-Baselines3)", {})[column] = spread(part["return"])
     frame = pd.DataFrame.from_dict(rows, orient="index").fillna("–").sort_index()
     return frame.rename_axis("algorithm").reset_index()
 
