@@ -291,11 +291,11 @@ def write(out: Path) -> None:
 def figure(table: pd.DataFrame, actions: dict[str, np.ndarray]) -> Any:
     """Draw densities of actions: a row per case, a column per algorithm, peaks as rings.
 
-    After `WIDEST` columns the rest goes below. A place stays empty where there is no result.
+    Beyond `WIDEST` columns they are folded evenly. A place stays empty where there is no result.
     """
     algos, cases = sorted(table["algo"].unique()), [c for c in CASES if c in set(table["case"])]
-    columns = min(len(algos), WIDEST)
-    bands = -(-len(algos) // columns)
+    bands = -(-len(algos) // WIDEST)
+    columns = -(-len(algos) // bands)
     drawn = new_figure(1.35 * columns + 0.4, (1.35 * len(cases) + 0.5) * bands)
     folded = drawn.subfigures(bands, 1, squeeze=False)[:, 0]
     for band, part in enumerate(folded):
