@@ -197,7 +197,7 @@ def return_curves() -> Figure:
     """Return the curves of control tasks: each seed, their mean, Stable-Baselines3's last mean."""
     found = control_tasks()
     colors = algo_colors({algo for ours, _ in found.values() for algo in ours["algo"]})
-    figure = new_figure(8, 3.2)
+    figure = new_figure(9, 0.17 * len(colors) + 1)
     for axes, (task, (ours, theirs)) in zip(
         figure.subplots(1, len(found)), found.items(), strict=True
     ):
