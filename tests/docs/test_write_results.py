@@ -1,5 +1,6 @@
 """The README's tables: from the committed records, and from some made here."""
 
+import pandas as pd
 import pytest
 
 from bench.analysis.runs import read_runs
@@ -41,3 +42,17 @@ def test_a_drawn_command_samples_what_all_commands_together_do(campaign):
     assert table.loc["skewed", "effective, no command"] == "1.00"
     assert float(table.loc["even", "effective, no command"]) > 1.9
     assert table["seeds"].to_dict() == {"even": "3", "skewed": "1"}
+
+
+def test_returns_are_of_as_many_steps_as_all_have_and_as_some_have(monkeypatch):
+    ours = pd.DataFrame(
+        [("a", 0, 10, -3.0), ("a", 0, 20, -1.0), ("b", 0, 10, -5.0), ("b", 1, 10, -7.0)],
+        columns=["algo", "seed", "env_steps", "return"],
+    )
+    theirs = pd.DataFrame({"algo": ["a"], "env_steps": [20], "return": [-2.0]})
+    monkeypatch.setattr(write_results, "control_tasks", lambda: {"T": (ours, theirs)})
+    table = write_results.returns().set_index("algorithm")
+    assert list(table) == ["T, 10 steps", "T, 20 steps"]
+    assert table.loc["a"].tolist() == ["-3 (1 seed)", "-1 (1 seed)"]
+    assert table.loc["b"].tolist() == ["-6 (-7 to -5, 2 seeds)", "–"]
+    assert table.loc["a (Stable-Baselines3)"].tolist() == ["–", "-2 (1 seed)"]
