@@ -4,8 +4,7 @@
 
 Of every run: paths of the last evaluation alone, and of mazes alone (no other figure draws them);
 weights of its policy in half precision; at most 60 lines of progress, evenly spaced; the folder of
-results by its name alone; of a maze, the lengths of its modes' shortest paths as today's build has
-them. Of every experiment, task and algorithm: the policy of the first seed.
+results by its name alone. Of every experiment, task and algorithm: the policy of the first seed.
 Checkpoints and reports go: a run is repeated, a report written, by the commands that
 results/README.md names. With scores=true nothing stays but settings, progress and the episodes'
 outcomes: enough for tables. A second call changes nothing.
@@ -26,8 +25,6 @@ import torch
 from bench.errors import UsageError
 from bench.records import Record
 from bench.storage import GROWING
-from bench.tasks.homotopy import Modes
-from bench.tasks.layout import parse as parse_layout
 from bench.words import parse
 
 FIGURES = ("paths.npz", "policy.pt", "values.npz", "exploration.npz", "headings.npz",
@@ -75,24 +72,12 @@ def compact(run: Path, with_policy: bool = True) -> None:
     config = record.read_config()
     if Path(config.get("results", "")).is_absolute():  # where it lay on somebody's machine
         record.write_config(config | {"results": "results"})
-    renew_routes(record, config)
     remove(record, ["checkpoint.pt"] if with_policy else ["checkpoint.pt", "policy.pt"])
     thin_progress(record)
     if (run / "paths.npz").exists():
         drop_paths(record)
     if (run / "policy.pt").exists():
         halve(record)
-
-
-def renew_routes(record: Record, config: dict[str, Any]) -> None:
-    """Let a maze's routes be its modes' shortest paths: they once led through cells' centres."""
-    facts, of_task = record.read(), config.get("task", {})
-    info = facts.get("task_info", {})
-    if not (info.get("layout") and info.get("routes")):
-        return
-    modes = Modes(parse_layout(info["layout"]), of_task["stretch"], of_task["most_modes"])
-    if modes.names == info["modes"] and modes.lengths != info["routes"]:
-        record.write(facts | {"task_info": info | {"routes": modes.lengths}})
 
 
 def remove(record: Record, names: Iterable[str]) -> None:

@@ -11,7 +11,6 @@ from bench.analysis.runs import read_runs
 from bench.errors import UsageError
 from bench.records import Record
 from bench.storage import Checksums
-from bench.tasks.layout import GOAL_RADIUS
 from docs.compact_records import main
 
 
@@ -152,18 +151,3 @@ def test_a_policy_without_weights_is_left_as_it_is(tmp_path):
 def test_a_word_that_is_no_setting_is_refused(tmp_path):
     with pytest.raises(UsageError, match="not '--help'"):
         main(["--help"])
-
-
-def test_routes_through_cells_become_shortest_paths(tmp_path):
-    layout = ["#####", "#...#", "#R#G#", "#...#", "#####"]
-    place = record(tmp_path, layout=layout, listed=True)
-    facts = json.loads((place / "run.json").read_text())
-    facts["task_info"] |= {"modes": ["A1", "A2"], "routes": [16.0, 16.0]}
-    Record(place).write(facts)
-    Record(place).write_config({"task": {"stretch": 1.5, "most_modes": 16}})
-    assert main([f"results={tmp_path}"]) == 0
-    renewed = Record(place).read()["task_info"]["routes"]
-    assert renewed == pytest.approx([2 * 8**0.5 + 4 - GOAL_RADIUS] * 2, abs=0.002)
-    once = contents(tmp_path)
-    assert main([f"results={tmp_path}"]) == 0
-    assert contents(tmp_path) == once
