@@ -18,7 +18,8 @@ from bench.registry import load_plugins
 from bench.settings import flat
 from bench.words import literal
 
-HERE = ("results", "experiment", "logger", "plugins", "overwrite", "names.algo", "names.task")
+HERE = ("results", "experiment", "logger", "plugins", "overwrite", "report",
+        "names.algo", "names.task")  # fmt: skip
 # what is said of the repetition itself; plugins are imported only where a user names them
 
 

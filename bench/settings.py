@@ -22,6 +22,7 @@ NEUTRAL = (  # settings that change nothing else that is recorded; a run may con
     "logger",
     "plugins",
     "overwrite",
+    "report",
     "objective",
     "device",
     "threads",
@@ -87,6 +88,7 @@ class Settings:
     objective: str | None = None  # what a search (hydra/sweeper=optuna) makes large
     data: str | None = None  # Minari dataset that the replay begins with
     overwrite: bool = False  # whether a run made with other settings is replaced
+    report: bool = True  # whether a report follows the last run
     algo: Any = MISSING
     task: Any = MISSING
 

@@ -12,19 +12,18 @@ skipped; `until` stops after that row. The committed records of these runs lack 
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.__main__ import main as run
 from bench.analysis import comparison, tables
 from bench.analysis.load import final_scores, finished, load_results
 from bench.configuration import as_dict, resolve, understand
 from bench.settings import flat
 from bench.words import parse
+from docs.studies import train
 
 FOLDER, SUITE = Path("results/reference/ablation"), Path("results/reference/quick")
 ALGO, TASK = "ddiffpg", "pointmaze-v3"
@@ -107,12 +106,8 @@ def main(words: list[str]) -> int:
     every = rows()
     for seed in values["seeds"].split(","):
         for name, _, line in every[: min(int(values["until"]) + 1, len(REPAIRS))]:
-            status = run([
-                "run", f"algo={ALGO}", f"task={TASK}", f"seed={seed}", "preset=paper", *line,
-                f"results={FOLDER}", f"experiment={name}", "threads=1",
-            ])  # fmt: skip
-            shutil.rmtree(FOLDER / name / "report", ignore_errors=True)  # one figure shows all rows
-            if status:
+            words = [f"algo={ALGO}", f"task={TASK}", f"seed={seed}", "preset=paper", *line]
+            if status := train(FOLDER, name, words):
                 return status
     draw(every)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,9 +32,8 @@ def train(folder: Path, experiment: str, words: Sequence[str]) -> int:
     Returns:
         The exit status of `run`.
     """
-    status = run(["run", *words, f"results={folder}", f"experiment={experiment}", "threads=1"])
-    shutil.rmtree(folder / experiment / "report", ignore_errors=True)
-    return status
+    where = [f"results={folder}", f"experiment={experiment}"]
+    return run(["run", *words, *where, "threads=1", "report=false"])
 
 
 def scores(folder: Path) -> pd.DataFrame:

@@ -282,8 +282,10 @@ def report(runs: list[Settings]) -> int:
     """Write the report of these runs, print its table and path; return 1 if it cannot be made.
 
     It has all that was run on their tasks under the names of their experiments: algorithms that
-    were trained one command after the other are compared.
+    were trained one command after the other are compared. With `report=false` there is none.
     """
+    if not any(run.report for run in runs):
+        return 0
     from bench.analysis import report as reporting
     from bench.analysis.load import table
 

@@ -88,6 +88,18 @@ def test_done_is_skipped_other_settings_refused_overwrite_obeyed(tmp_path, capsy
     assert record.read_text() != before
 
 
+def test_a_report_follows_the_last_run_unless_it_is_not_wanted(tmp_path, capsys):
+    words = ["algo=random", "task=pointmaze-v1", "env_steps=1600"]
+    for asked in (words, [*words, "seed=0,1"]):
+        assert run(tmp_path, *asked, "report=false") == 0, asked
+        assert "report:" not in capsys.readouterr().out
+        assert not (tmp_path / "default/report").exists()
+    assert run(tmp_path, *words) == 0, "the same run, as the report is no setting of its"
+    printed = capsys.readouterr()
+    assert "done already" in printed.err and "report:" in printed.out
+    assert (tmp_path / "default/report/index.html").exists()
+
+
 def test_a_seed_decides_every_number_and_another_seed_others(tmp_path):
     place, found = "default/pointmaze-v1/sac/seed={}/{}", {}
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
