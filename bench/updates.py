@@ -14,14 +14,14 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import bench.algos
 import bench.tasks
 from bench.algos.common.learner import Learner
-from bench.api import Spec
+from bench.api import Algorithm, Spec, Task
 from bench.configuration import resolve, understand
 from bench.errors import UsageError
 from bench.rollout import Rollout
@@ -99,18 +99,12 @@ def learner(
     Raises:
         UsageError: if it does not learn.
     """
-    request = understand([f"algo={name}", f"task={task_name}", "budget=quick", f"preset={size}"])
-    entry = bench.algos.registry[name]
-    if not (isinstance(entry.factory, type) and issubclass(entry.factory, Learner)):
+    if not has_replay(name):
         return None
-    given = [*request.overrides(name, task_name, "0"), *words]
-    if warmup is not None:
-        given.append(f"algo.exploration.warmup={warmup}")
-    settings = resolve(given)
-    task = bench.tasks.registry[task_name].factory(task_name, settings.task)
-    torch.manual_seed(0)
-    algo = entry.factory(Spec.of(task, settings.num_envs, 0), settings.algo, device)
-    rollout = Rollout(task.make(settings.num_envs, 0))
+    later = [] if warmup is None else [f"algo.exploration.warmup={warmup}"]
+    algo, spec, task = untrained(name, task_name, size, [*words, *later], device)
+    assert isinstance(algo, Learner)
+    rollout = Rollout(task.make(spec.num_envs, 0))
     try:
         for _ in range(TRIES):
             obs = torch.as_tensor(rollout.obs, dtype=torch.float32, device=device)
@@ -121,6 +115,24 @@ def learner(
     finally:
         rollout.env.close()
     raise UsageError(f"algo={name}: did not begin to learn within {TRIES} vector steps")
+
+
+def has_replay(name: str) -> bool:
+    """Say whether an algorithm learns from a replay, and so in updates that can be timed."""
+    factory = bench.algos.registry[name].factory
+    return isinstance(factory, type) and issubclass(factory, Learner)
+
+
+def untrained(
+    name: str, task_name: str, size: str, words: Iterable[str] = (), device: str = "cpu"
+) -> tuple[Algorithm, Spec, Task]:
+    """Return an algorithm as a quick run makes it, what it is told and its task (see `learner`)."""
+    request = understand([f"algo={name}", f"task={task_name}", "budget=quick", f"preset={size}"])
+    settings = resolve([*request.overrides(name, task_name, "0"), *words])
+    task = bench.tasks.registry[task_name].factory(task_name, settings.task)
+    torch.manual_seed(0)
+    spec = Spec.of(task, settings.num_envs, 0)
+    return bench.algos.registry[name].factory(spec, settings.algo, device), spec, task
 
 
 def measure(algos: Sequence[Learner], seconds: float) -> list[Speed]:
@@ -144,13 +156,15 @@ def measure(algos: Sequence[Learner], seconds: float) -> list[Speed]:
     return found
 
 
-def count_action(algo: Learner) -> Action:
-    """Count what an action takes.
+def count_action(algo: Algorithm, spec: Spec, device: str = "cpu") -> Action | None:
+    """Count what an action takes, or return None if there is no network in it.
 
     A network is called as often as the matrix of it that is multiplied most often: neither what it
     computes once for all steps counts, nor how many layers it has.
     """
-    obs = torch.zeros(ROWS, algo.spec.obs_dim, device=algo.device)
+    if not isinstance(algo, nn.Module):
+        return None
+    obs = torch.zeros(ROWS, spec.obs_dim, device=device)
     with FlopCounterMode(display=False) as counter, Products() as products:
         algo.act(obs)
     networks = {of.untyped_storage().data_ptr(): name.split(".")[0]
@@ -160,6 +174,8 @@ def count_action(algo: Learner) -> Action:
         if storage in networks:
             name = networks[storage]
             calls[name] = max(calls[name], count)
+    if not calls:
+        return None
     return Action(sum(calls.values()), counter.get_total_flops() / ROWS)
 
 

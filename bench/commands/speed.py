@@ -50,7 +50,14 @@ from bench.registry import load_plugins
 from bench.rollout import Rollout
 from bench.settings import check_writable, cores, resolve_device
 from bench.tasks.vector import WorldVectorEnv
-from bench.updates import beside_stable_baselines3, count_action, learner, measure
+from bench.updates import (
+    beside_stable_baselines3,
+    count_action,
+    has_replay,
+    learner,
+    measure,
+    untrained,
+)
 from bench.words import integer, parse
 
 TASKS = ("pointmaze-v3", "antmaze-v1", "reach")  # one per family; the first is learned on
@@ -94,6 +101,10 @@ def main(words: list[str]) -> int:
     torch.set_num_threads(number["torch_threads"])
     keep_freed_memory()
     chosen = expand_algos(algos or ["all"])
+    if timed and not any(map(has_replay, chosen)):
+        raise UsageError(
+            f"algo={','.join(algos)}: none of these learns from a replay, timed=0 counts actions"
+        )
     found: dict[str, Any] = {"environments": [], "updates": [], "stable_baselines3": []}
     if timed and not algos:
         found["environments"] = environments(
@@ -132,22 +143,17 @@ def environments(num_envs: int, threads: int, seconds: int) -> list[dict[str, An
 
 
 def actions(algos: list[str], task: str, size: str, device: str) -> list[dict[str, Any]]:
-    """Print and return what an action takes, of every algorithm that learns from a replay.
-
-    Raises:
-        UsageError: if none of them does.
-    """
+    """Print and return what an action takes, of every algorithm that has networks."""
     shown = Table("algorithm", "network calls", "MFLOP", title=f"one action on {task}, size={size}")
     rows = []
     for name in algos:
-        algo = learner(name, task, size, 1, ["algo.precision=fp32"], device)
-        if algo is None:
+        words = ["algo.precision=fp32"] if has_replay(name) else []
+        algo, spec, _ = untrained(name, task, size, words, device)
+        found = count_action(algo, spec, device)
+        if found is None:
             continue
-        found = count_action(algo)
         shown.add_row(name, str(found.calls), f"{found.flops / 1e6:.3f}")
         rows.append({"algo": name, **dataclasses.asdict(found)})
-    if not rows:
-        raise UsageError(f"algo={','.join(algos)}: none of these learns from a replay")
     show(shown)
     return rows
 

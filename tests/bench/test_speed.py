@@ -54,12 +54,12 @@ def test_parts_share_the_time_among_methods_that_are_called(monkeypatch):
     [("td3", 1), ("pmoe", 1), ("latent-sac", 2), ("rpg", 2), ("mfpo", 2), ("dipo", 5), ("fpmd", 5)],
 )
 def test_calls_of_an_action_are_those_of_its_networks(name, calls):
-    assert count_action(learning(name)).calls == calls
+    assert count_action(learning(name), testing.SPEC).calls == calls
 
 
 def test_an_action_of_a_gaussian_is_one_product_per_layer():
     sizes = [testing.SPEC.obs_dim, 128, 128, 2 * testing.SPEC.act_dim]
-    found = count_action(learning("sac"))
+    found = count_action(learning("sac"), testing.SPEC)
     assert found.flops == sum(2 * a * b for a, b in pairwise(sizes))
 
 
@@ -67,7 +67,7 @@ def test_a_step_more_is_a_call_more():
     config = bench.algos.registry["dipo"].config(batch=32)
     config.actor.steps = 7
     algo = bench.algos.registry["dipo"].factory(testing.SPEC, config, "cpu")
-    assert count_action(algo).calls == 7
+    assert count_action(algo, testing.SPEC).calls == 7
 
 
 def test_works_take_turns():
@@ -80,7 +80,7 @@ def test_works_take_turns():
     ("word", "line"),
     [
         ("algo=sax", "unknown algorithm 'sax'. Did you mean 'sac'?"),
-        ("algo=ppo", "algo=ppo: none of these learns from a replay"),
+        ("algo=ppo", "algo=ppo: none of these learns from a replay, timed=0 counts actions"),
         ("task=pointmaze-v9", "unknown task 'pointmaze-v9'"),
         ("task=all", "task=all: speed takes one task"),
         ("size=huge", "size='huge': valid are suite, paper"),
@@ -124,12 +124,13 @@ def test_tables_and_record_of_one_algorithm(tmp_path, capsys, monkeypatch):
 def test_counting_takes_no_clock(tmp_path, monkeypatch):
     for name in ("environment", "measure", "beside_stable_baselines3"):
         monkeypatch.setattr(f"bench.commands.speed.{name}", None)  # not asked for
-    words = ["algo=sac,dipo", "task=pointmaze-v1", "timed=0", f"out={tmp_path}"]
+    words = ["algo=sac,dipo,ppo,random", "task=pointmaze-v1", "timed=0", f"out={tmp_path}"]
     threads = torch.get_num_threads()
     try:
         assert main(["speed", *words]) == 0
     finally:
         torch.set_num_threads(threads)
     found = json.loads((tmp_path / "pointmaze-v1-suite-cpu-actions.json").read_text())
-    assert [(row["algo"], row["calls"]) for row in found["actions"]] == [("sac", 1), ("dipo", 5)]
+    counted = [(row["algo"], row["calls"]) for row in found["actions"]]
+    assert counted == [("sac", 1), ("dipo", 5), ("ppo", 1)], "random actions take no network"
     assert found["updates"] == found["environments"] == found["stable_baselines3"] == []
