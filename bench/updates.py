@@ -85,8 +85,8 @@ class Action:
 def learner(
     name: str, task_name: str, size: str, warmup: int | None, words: Iterable[str] = (),
     device: str = "cpu",
-) -> Learner | None:  # fmt: skip
-    """Return an algorithm that has begun to learn a task, or None if it has no such updates.
+) -> Learner:  # fmt: skip
+    """Return an algorithm that has a replay (see `has_replay`) and has begun to learn a task.
 
     Args:
         name: of the algorithm.
@@ -99,8 +99,6 @@ def learner(
     Raises:
         UsageError: if it does not learn.
     """
-    if not has_replay(name):
-        return None
     later = [] if warmup is None else [f"algo.exploration.warmup={warmup}"]
     algo, spec, task = untrained(name, task_name, size, [*words, *later], device)
     assert isinstance(algo, Learner)
@@ -308,9 +306,9 @@ def beside_stable_baselines3(
     except ImportError:
         return None
     kind = getattr(stable_baselines3, name.upper(), None)
-    ours = learner(name, "gym", "suite", None, words) if kind else None
-    if kind is None or ours is None:
+    if kind is None or not has_replay(name):
         return None
+    ours = learner(name, "gym", "suite", None, words)
     theirs = kind("MlpPolicy", "Pendulum-v1", device="cpu")
     theirs.learn(theirs.learning_starts + 1)
     theirs.set_logger(Logger(None, []))

@@ -19,7 +19,7 @@ import torch
 
 from bench.analysis import tables
 from bench.errors import UsageError
-from bench.updates import in_turn, learner
+from bench.updates import has_replay, in_turn, learner
 from bench.words import parse
 from docs.marks import write
 
@@ -35,11 +35,10 @@ def measure(name: str, task: str, seconds: float) -> dict[str, float | str]:
     Raises:
         UsageError: if the algorithm has no replay.
     """
-    one = learner(name, task, "suite", WARMUP)
-    if one is None:
+    if not has_replay(name):
         raise UsageError(f"algo={name}: has no replay")
+    one = learner(name, task, "suite", WARMUP)
     many = learner(name, task, "suite", WARMUP, [f"algo.batch={SEEDS * one.config.batch}"])
-    assert many is not None
     rounds = in_turn([one.learn, many.learn], seconds)
     return {
         "algo": name, "task": task, "rows": one.config.batch, "modes": one.num_modes,

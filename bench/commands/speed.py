@@ -17,8 +17,9 @@ preset (size), after `warmup` env steps of random exploration: the longer it is,
 DDiffPG knows. GFLOP are the floating-point operations of an update's matrix products. `products`
 is the time of float32 products of the same shapes by themselves, in that of the update: at 100 %
 it would do nothing else. Parts are shares of an update's time. Where Stable-Baselines3 is
-installed, its SAC and TD3 take turns with ours on Pendulum, at its own sizes. Several precisions,
-as in precision=fp32,bf16, take turns too. A measurement takes `seconds`. What was measured is also
+installed, its SAC and TD3 take turns with ours on Pendulum, at its own sizes. Algorithms and
+precisions, as in precision=fp32,bf16, take turns too, so that their ratios hold on a machine whose
+speed changes. A measurement of each takes `seconds`. What was measured is also
 written, as JSON, to a file below `out` that is named by task, size and device, or ends in
 `-actions`, with timed=0.
 """
@@ -172,23 +173,18 @@ def updates(
                      "products", title=f"learning on {task}, size={size}")  # fmt: skip
     split = Table("algorithm", "precision", "parts of an update")
     rows, peers = [], []
-    for name in algos:
-        made = [learner(name, task, size, warmup, [f"algo.precision={p}"], device)
-                for p in precisions]  # fmt: skip
-        own = [algo for algo in made if algo is not None]
-        if not own:
-            continue
-        for precision, found in zip(precisions, measure(own, seconds), strict=True):
-            learning.add_row(
-                name, precision, str(found.modes), f"{found.rows:,}", f"{found.rate:,.1f}",
-                f"{found.flops / 1e9:.3f}", f"{found.flops * found.rate / 1e9:.1f}",
-                f"{found.share:.0%}",
-            )  # fmt: skip
-            shares = (
-                f"{part} {share:.0%}" for part, share in found.parts.items() if share >= 0.005
-            )
-            split.add_row(name, precision, ", ".join(shares))
-            rows.append({"algo": name, "precision": precision, **dataclasses.asdict(found)})
+    each = list(itertools.product(filter(has_replay, algos), precisions))
+    made = [learner(name, task, size, warmup, [f"algo.precision={precision}"], device)
+            for name, precision in each]  # fmt: skip
+    for (name, precision), found in zip(each, measure(made, seconds * len(made)), strict=True):
+        learning.add_row(
+            name, precision, str(found.modes), f"{found.rows:,}", f"{found.rate:,.1f}",
+            f"{found.flops / 1e9:.3f}", f"{found.flops * found.rate / 1e9:.1f}",
+            f"{found.share:.0%}",
+        )  # fmt: skip
+        shares = (f"{part} {share:.0%}" for part, share in found.parts.items() if share >= 0.005)
+        split.add_row(name, precision, ", ".join(shares))
+        rows.append({"algo": name, "precision": precision, **dataclasses.asdict(found)})
     show(learning)
     show(split)
     beside = Table("algorithm", "precision", "updates/s", "Stable-Baselines3", "ratio",

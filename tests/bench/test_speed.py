@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import bench.algos
 from bench import testing
 from bench.__main__ import main
-from bench.updates import PARTS, REST, ROUNDS, Products, count_action, in_turn, parts
+from bench.commands.speed import updates
+from bench.updates import PARTS, REST, ROUNDS, Products, Speed, count_action, in_turn, parts
 
 bench.algos.discover()
 
@@ -74,6 +75,21 @@ def test_works_take_turns():
     done = []
     pairs = in_turn([lambda: done.append("a"), lambda: done.append("b")], 1e-6)
     assert len(pairs) == ROUNDS and "".join(done) == "ab" * (ROUNDS + 1)
+
+
+def test_algorithms_and_precisions_are_measured_in_turn(monkeypatch):
+    together = []
+
+    def measure(algos, seconds):
+        together.append(([type(algo).__name__ for algo in algos], seconds))
+        return [Speed(1.0, 1, 0, 1.0, 1.0, {}) for _ in algos]
+
+    monkeypatch.setattr("bench.commands.speed.measure", measure)
+    monkeypatch.setattr("bench.commands.speed.beside_stable_baselines3", lambda *words: None)
+    found = updates(["sac", "ppo", "td3"], "pointmaze-v1", "suite", 640, 2, ["fp32", "bf16"], "cpu")
+    assert together == [(["SAC", "SAC", "TD3", "TD3"], 8)], "so that ratios hold"
+    rows = [(row["algo"], row["precision"]) for row in found["updates"]]
+    assert rows == [("sac", "fp32"), ("sac", "bf16"), ("td3", "fp32"), ("td3", "bf16")]
 
 
 @pytest.mark.parametrize(
