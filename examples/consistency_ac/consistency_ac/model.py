@@ -32,13 +32,13 @@ class ConsistencyConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        require_activation(self.activation, "actor.activation")
+        require_activation(self.activation)
         if self.levels < 2:
-            raise ValueError(f"actor.levels={self.levels}: valid are integers from 2")
+            raise ValueError(f"levels={self.levels}: valid are integers from 2")
         if not 1 <= self.steps < self.levels:
-            raise ValueError(f"actor.steps={self.steps}: valid are integers from 1, below levels")
+            raise ValueError(f"steps={self.steps}: valid are integers from 1, below levels")
         if self.max_noise <= LEAST:
-            raise ValueError(f"actor.max_noise={self.max_noise}: valid are numbers above {LEAST}")
+            raise ValueError(f"max_noise={self.max_noise}: valid are numbers above {LEAST}")
 
 
 class ConsistencyPolicy(nn.Module):
@@ -104,4 +104,6 @@ class ConsistencyPolicy(nn.Module):
 def levels(count: int, most: float) -> Tensor:
     """Return noise levels from LEAST to `most`, (count,), close together where they are low."""
     ends = LEAST ** (1 / 7), most ** (1 / 7)
-    return torch.linspace(*ends, count).pow(7)
+    found = torch.linspace(*ends, count).pow(7)
+    found[0] = LEAST  # to the digit: there an action is its own answer
+    return found
