@@ -62,10 +62,10 @@ class ReturnConfig(DiffusionConfig):
         """
         super().__post_init__()
         DiffusionPolicy.check(self, "critic")
-        require(self, "[1, inf)", "samples", prefix="critic.")
-        require(self, "(-inf, inf)", "v_min", "v_max", prefix="critic.")
+        require(self, "[1, inf)", "samples")
+        require(self, "(-inf, inf)", "v_min", "v_max")
         if not self.v_min < self.v_max:
-            raise ValueError(f"critic.v_min={self.v_min}: valid are numbers below critic.v_max")
+            raise ValueError(f"v_min={self.v_min}: valid are numbers below v_max")
 
 
 @dataclass

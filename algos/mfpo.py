@@ -67,8 +67,8 @@ class FlowConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        require_activation(self.activation, "actor.activation")
-        require(self, "[1, inf)", "steps", "hidden", prefix="actor.")
+        require_activation(self.activation)
+        require(self, "[1, inf)", "steps", "hidden")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import bench.algos
@@ -238,12 +238,10 @@ def resolve(overrides: list[str]) -> Settings:
     Raises:
         UsageError: one line on what is wrong with which key.
     """
-    config: Any = {}
     try:
-        config = composed([o for o in overrides if not o.startswith("hydra")])
-        settings = as_object(config)
+        settings = as_object(composed([o for o in overrides if not o.startswith("hydra")]))
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise UsageError(full_key(one_line(error, overrides), config)) from None
+        raise UsageError(one_line(error, overrides)) from None
     check_finite(settings)
     check(settings)
     name = settings.names.task
@@ -252,7 +250,7 @@ def resolve(overrides: list[str]) -> Settings:
         try:
             settings.algo.check_task(Spec.of(task, settings.num_envs, settings.seed))
         except ValueError as error:
-            raise UsageError(full_key(f"{error} (task {name})", config)) from None
+            raise UsageError(rooted(f"{error} (task {name})", "algo.")) from None
     return settings
 
 
@@ -289,11 +287,34 @@ def check_launcher(overrides: list[str]) -> None:
 
 
 def as_object(config: Any) -> Settings:
-    """Return a composed configuration as dataclasses, their own checks made."""
-    settings = OmegaConf.to_object(config)
+    """Return a composed configuration as dataclasses, their own checks made.
+
+    Raises:
+        ValueError: of a check, with the key as on the command line.
+    """
+    settings = built(config)
     if not isinstance(settings, Settings):
         raise UsageError("the configuration is no Settings")
     return settings
+
+
+def built(node: Any, place: str = "") -> Any:
+    """Return a node of a configuration, whose keys begin with `place`, as what it stands for."""
+    if not isinstance(node, Container):
+        return node
+    kind = OmegaConf.get_type(node)
+    if not (isinstance(node, DictConfig) and is_dataclass(kind)):
+        return OmegaConf.to_object(node)
+    values = {key: built(node[key], f"{place}{key}.") for key in map(str, node)}
+    try:
+        return kind(**values)
+    except ValueError as error:  # dataclasses do not know where in others they stand
+        raise ValueError(rooted(str(error), place)) from None
+
+
+def rooted(text: str, place: str) -> str:
+    """Return a complaint, `steps=1: ...`, with the key as on the command line; others as is."""
+    return f"{place}{text}" if re.match(r"[\w.]+=", text) else text
 
 
 def as_dict(settings: Settings) -> dict[str, Any]:
@@ -317,26 +338,6 @@ def one_line(error: BaseException, overrides: list[str]) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     where = re.search(r"full_key: (\S+)", text)
     return (f"{where[1]}: " if where and where[1] not in lines[0] else "") + lines[0]
-
-
-def full_key(text: str, config: Any) -> str:
-    """Return an algorithm's complaint, `steps=1: ...`, with the key as on the command line.
-
-    Settings that several hold, such as those of a flow, do not know where they stand: of keys that
-    end alike the one with the value is meant.
-
-    Args:
-        text: what it says; anything else is returned as it is.
-        config: what was composed.
-    """
-    said = re.match(r"([\w.]+)=(.*?): ", text)
-    if not said or not config:
-        return text
-    name, value = said[1], said[2].strip("()[],'")
-    values = flat(OmegaConf.to_container(config, resolve=True))
-    alike = [key for key in values if key.startswith("algo.") and key.endswith(f".{name}")]
-    alike.sort(key=lambda key: (str(values[key]).strip("[]") != value, key != f"algo.{name}"))
-    return text.replace(name, alike[0], 1) if alike else text
 
 
 def name_now(overrides: list[str], full: str) -> str | None:

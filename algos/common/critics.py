@@ -47,17 +47,15 @@ class CriticConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         if self.kind not in ("c51", "scalar"):
-            raise ValueError(f"critic.kind={self.kind!r}: valid are c51, scalar")
-        require_activation(self.activation, "critic.activation")
-        require(self, "[1, inf)", "hidden", prefix="critic.")
-        require(self, "[2, inf)", "atoms", prefix="critic.")
-        require(self, "(-inf, inf)", "v_min", "v_max", prefix="critic.")
+            raise ValueError(f"kind={self.kind!r}: valid are c51, scalar")
+        require_activation(self.activation)
+        require(self, "[1, inf)", "hidden")
+        require(self, "[2, inf)", "atoms")
+        require(self, "(-inf, inf)", "v_min", "v_max")
         if not self.hidden:
-            raise ValueError(f"critic.hidden={self.hidden}: valid are one or more sizes")
+            raise ValueError(f"hidden={self.hidden}: valid are one or more sizes")
         if not self.v_min < self.v_max:
-            raise ValueError(
-                f"critic.v_min={self.v_min}: valid are numbers below critic.v_max={self.v_max}"
-            )
+            raise ValueError(f"v_min={self.v_min}: valid are numbers below v_max={self.v_max}")
 
 
 class ExactValues:

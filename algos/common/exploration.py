@@ -28,9 +28,9 @@ class ExplorationConfig:
         Raises:
             ValueError: naming the setting, its value and the valid ones.
         """
-        require(self, "[0, inf)", "warmup", prefix="exploration.")
-        require(self, "[1, inf)", "hold", prefix="exploration.")
-        require(self, "[0, 1]", "share", prefix="exploration.")
+        require(self, "[0, inf)", "warmup")
+        require(self, "[1, inf)", "hold")
+        require(self, "[0, 1]", "share")
 
 
 class RandomExploration(nn.Module):

@@ -54,15 +54,15 @@ class NoveltyConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         if self.kind not in KINDS:
-            raise ValueError(f"novelty.kind={self.kind!r}: valid are {', '.join(KINDS)}")
+            raise ValueError(f"kind={self.kind!r}: valid are {', '.join(KINDS)}")
         if self.schedule not in SCHEDULES:
             known = ", ".join(SCHEDULES)
-            raise ValueError(f"novelty.schedule={self.schedule!r}: valid are {known}")
-        require(self, "[0, inf)", "coef", "anneal", "alpha", "frequencies", "lr", prefix="novelty.")
-        require(self, "(0, inf)", "cell", prefix="novelty.")
-        require(self, "[1, inf)", "hidden", "features", "recent", "batch", prefix="novelty.")
+            raise ValueError(f"schedule={self.schedule!r}: valid are {known}")
+        require(self, "[0, inf)", "coef", "anneal", "alpha", "frequencies", "lr")
+        require(self, "(0, inf)", "cell")
+        require(self, "[1, inf)", "hidden", "features", "recent", "batch")
         if self.observe not in ("all", "position"):
-            raise ValueError(f"novelty.observe={self.observe!r}: valid are all, position")
+            raise ValueError(f"observe={self.observe!r}: valid are all, position")
 
     def check_task(self, spec: Spec) -> None:
         """Check that a task has the position that is judged by.

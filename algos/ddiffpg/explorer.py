@@ -42,12 +42,12 @@ class ExplorerConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         if self.beyond not in ("after", "new"):
-            raise ValueError(f"explorer.beyond={self.beyond!r}: valid are after, new")
+            raise ValueError(f"beyond={self.beyond!r}: valid are after, new")
         if self.reward and self.beyond != "new":
-            raise ValueError(f"explorer.reward={self.reward}: needs explorer.beyond=new")
-        require(self, "[0, 1]", "share", prefix="explorer.")
-        require(self, "[0, inf)", "until", "scale", "reward", prefix="explorer.")
-        require(self, "[1, inf)", "n_step", prefix="explorer.")
+            raise ValueError(f"reward={self.reward}: needs explorer.beyond=new")
+        require(self, "[0, 1]", "share")
+        require(self, "[0, inf)", "until", "scale", "reward")
+        require(self, "[1, inf)", "n_step")
 
 
 class Explorer(nn.Module):

@@ -50,20 +50,19 @@ class ModesConfig:
             ValueError: naming the setting, its value and the valid ones.
         """
         if self.beyond not in ("merge", "drop"):
-            raise ValueError(f"modes.beyond={self.beyond!r}: valid are merge, drop")
+            raise ValueError(f"beyond={self.beyond!r}: valid are merge, drop")
         if self.labels not in ("clusters", "task"):
-            raise ValueError(f"modes.labels={self.labels!r}: valid are clusters, task")
+            raise ValueError(f"labels={self.labels!r}: valid are clusters, task")
         if self.labels == "task" and not self.discover:
-            raise ValueError("modes.labels=task: needs modes.discover=true")
+            raise ValueError("labels=task: needs modes.discover=true")
         if self.evict not in ("longest", "random"):
-            raise ValueError(f"modes.evict={self.evict!r}: valid are longest, random")
+            raise ValueError(f"evict={self.evict!r}: valid are longest, random")
         if self.failures not in ("shared", "nearest"):
-            raise ValueError(f"modes.failures={self.failures!r}: valid are shared, nearest")
-        require(self, "(0, 1]", "stuck", prefix="modes.")
-        require(self, "[0, inf)", "threshold", "loop_radius", "tube", "stuck_within",
-                prefix="modes.")  # fmt: skip
-        require(self, "[1, inf)", "tube_paths", "every", "smallest", "most", prefix="modes.")
-        require(self, "[2, inf)", "points", "capacity", prefix="modes.")
+            raise ValueError(f"failures={self.failures!r}: valid are shared, nearest")
+        require(self, "(0, 1]", "stuck")
+        require(self, "[0, inf)", "threshold", "loop_radius", "tube", "stuck_within")
+        require(self, "[1, inf)", "tube_paths", "every", "smallest", "most")
+        require(self, "[2, inf)", "points", "capacity")
 
 
 @dataclass

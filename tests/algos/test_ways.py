@@ -137,11 +137,11 @@ def test_an_end_that_modes_lead_to_is_noted_in_the_replay_and_survives_a_checkpo
 @pytest.mark.parametrize(
     ("explorer", "modes", "said"),
     [
-        ({"reward": 1.0}, {}, "explorer.reward=1.0: needs explorer.beyond=new"),
+        ({"reward": 1.0}, {}, "^reward=1.0: needs explorer.beyond=new"),
         ({"beyond": "new"}, {"tube": 0.0}, "explorer.beyond=new: needs"),
         ({"beyond": "new"}, {"discover": False}, "explorer.beyond=new: needs"),
-        ({"beyond": "old"}, {}, "explorer.beyond='old': valid are after, new"),
-        ({"n_step": 0}, {}, "explorer.n_step=0: valid are integers from 1"),
+        ({"beyond": "old"}, {}, "beyond='old': valid are after, new"),
+        ({"n_step": 0}, {}, "n_step=0: valid are integers from 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(explorer, modes, said):

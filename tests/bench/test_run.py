@@ -246,7 +246,7 @@ def test_the_settings_that_are_shown_are_those_of_the_run(capsys):
         (["algo=ddiffpg", "task=reach", "algo.explore_share=1"], "'algo.explorer.share' now"),
         (
             ["algo=ddiffpg", "task=reach", "algo.explorer.beyond=old"],
-            "explorer.beyond='old': valid are after, new",
+            "algo.explorer.beyond='old': valid are after, new",
         ),
         (["algo=sac", "task=pointmaze-v1", "algo.gamma=high"], "algo.gamma"),
         (["algo=sac", "task=pointmaze-v1", "algo.critic.kind=c52"], "valid are c51, scalar"),
