@@ -90,8 +90,8 @@ def test_done_is_skipped_other_settings_refused_overwrite_obeyed(tmp_path, capsy
 
 def test_a_report_follows_the_last_run_unless_it_is_not_wanted(tmp_path, capsys):
     words = ["algo=random", "task=pointmaze-v1", "env_steps=1600"]
-    for asked in (words, [*words, "seed=0,1"]):
-        assert run(tmp_path, *asked, "report=false") == 0, asked
+    for state in ("new", "done"):
+        assert run(tmp_path, *words, "report=false") == 0, state
         assert "report:" not in capsys.readouterr().out
         assert not (tmp_path / "default/report").exists()
     assert run(tmp_path, *words) == 0, "the same run, as the report is no setting of its"
