@@ -297,11 +297,18 @@ def improvement(frame: pd.DataFrame, metric: str = "solved_modes") -> pd.DataFra
     return pd.DataFrame(stats.improvements(scores), index=list(scores), columns=list(scores))
 
 
-def tests_table(found: list[Scope], metric: str = "solved_modes") -> pd.DataFrame:
+def tests_table(
+    found: list[Scope], metric: str = "solved_modes", of: str | None = None
+) -> pd.DataFrame:
     """Return a permutation test of every two algorithms, corrected by Holm over the whole table.
 
     Random play is no claim to test and costs the others no correction. The smallest p is what so
     few seeds can reach at best, before correction.
+
+    Args:
+        found: which tasks are averaged over.
+        metric: that is compared.
+        of: where one algorithm was named before the runs, its comparisons alone.
     """
     rows: list[dict[str, str]] = []
     every: list[float] = []
@@ -309,7 +316,10 @@ def tests_table(found: list[Scope], metric: str = "solved_modes") -> pd.DataFram
     for scope in found:
         tasks, scores = matrices(scope.frame, metric)
         several = [a for a in scores if len(scores[a]) > 1 and a not in floors(scope.frame)]
+        several.sort(key=lambda algo: algo != of)  # it comes first
         for one, other in itertools.combinations(several, 2):
+            if of not in (None, one):
+                continue
             x, y = scores[one], scores[other]
             p = stats.permutation_test(x, y, rng=rng)
             every.append(p)

@@ -369,6 +369,21 @@ def test_random_play_is_the_last_row_of_every_table(tmp_path):
     assert len(comparison.tests_table([scope])) == 1, "random play is not tested"
 
 
+def test_comparisons_of_one_algorithm_are_corrected_for_alone(tmp_path):
+    for seed in range(3):
+        for algo, shares in (("beta", (1.0, 0.0)), ("gamma", (0.5, 0.5)), ("delta", (1.0, 0.0))):
+            make_run(tmp_path, algo, seed, shares=shares)
+    (scope,) = comparison.scopes(load_results(tmp_path))
+    every = comparison.tests_table([scope])
+    own = comparison.tests_table([scope], of="gamma")
+    assert len(every) == 3 and own["algorithm"].tolist() == ["gamma"] * 2
+    assert own["against"].tolist() == ["beta", "delta"]
+    assert own["difference in solved modes"].str.startswith("+").all()
+    assert own["p"].tolist() == ["0.1"] * 2 and own["p, Holm"].tolist() == ["0.2"] * 2
+    assert every["p, Holm"].astype(float).min() == pytest.approx(0.3)
+    assert comparison.tests_table([scope], of="epsilon").empty
+
+
 def test_paths_that_a_record_dropped_are_not_drawn(tmp_path):
     kept, dropped = make_run(tmp_path), make_run(tmp_path, "beta")
     for place, keep in ((kept, slice(-5, None)), (dropped, slice(0, 0))):
