@@ -287,8 +287,8 @@ def tests() -> pd.DataFrame:
 def campaign_tests() -> pd.DataFrame:
     """Return those of DDiffPG against every class that the campaign has with as many seeds.
 
-    Nobody else's comparisons are in the table, and so in its correction: which class is compared
-    with all others was said before the runs.
+    Nobody else's comparisons are in the table, and so in its correction; docs/fairness.md says what
+    is left of them over all pairs.
     """
     frame = table(done(CLASSES))
     frame = frame[frame["task"].isin(COMMON)]
