@@ -17,10 +17,11 @@ from bench.api import Spec, Transition
 from bench.ranges import require
 
 from .networks import RunningNorm, fast_elu, gradient_step, linear_layers, mlp, rows_at_once
-from .replay import take
+from .replay import Replay, take
 
 KINDS = ("noveld", "counts")
 SCHEDULES = ("linear", "constant")
+POOL = 16  # uniform rows for each that is drawn by how rare its cell is
 BUCKETS = 2**16  # that cells of space are hashed to
 FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart (Knuth)
 
@@ -29,7 +30,8 @@ FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart 
 class NoveltyConfig:
     """Settings of the novelty bonus; alike for all algorithms of a comparison.
 
-    `cell` is of `kind=counts`; `alpha`, `observe` and all from `frequencies` on of `kind=noveld`.
+    `cell` and `rare` are of `kind=counts`; `alpha`, `observe` and all from `frequencies` on of
+    `kind=noveld`.
     """
 
     kind: str = "noveld"  # noveld | counts (see `NovelD`, `EpisodicCounts`)
@@ -39,6 +41,8 @@ class NoveltyConfig:
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
     cell: float = 0.5  # m; edge of the cells of space whose visits are counted
+    rare: float = 0.0  # of the rows that learn from the bonus: drawn as if all cells of space had
+    # been visited equally often
     observe: str = "all"  # all | position: what is novel; position needs a task that has one
     frequencies: int = 5  # octaves of the positional encoding
     hidden: tuple[int, ...] = (128,)
@@ -60,9 +64,12 @@ class NoveltyConfig:
             raise ValueError(f"schedule={self.schedule!r}: valid are {known}")
         require(self, "[0, inf)", "coef", "anneal", "alpha", "frequencies", "lr")
         require(self, "(0, inf)", "cell")
+        require(self, "[0, 1]", "rare")
         require(self, "[1, inf)", "hidden", "features", "recent", "batch")
         if self.observe not in ("all", "position"):
             raise ValueError(f"observe={self.observe!r}: valid are all, position")
+        if self.rare and self.kind != "counts":
+            raise ValueError(f"rare={self.rare}: needs novelty.kind=counts")
 
     def check_task(self, spec: Spec) -> None:
         """Check that a task has the position that is judged by.
@@ -125,6 +132,10 @@ class Bonus(nn.Module, ABC):
         Returns:
             (n, B), 0 where not counted.
         """
+
+    def draw(self, replay: Replay, count: int, rng: torch.Generator) -> Tensor:
+        """Draw rows (count,) of a replay to learn from, the bonus included: uniformly."""
+        return replay.draw(count, rng)
 
     def weighed(self, bonus: Tensor, counted: Tensor | None = None) -> Tensor:
         """Return bonuses (n, ...) by their weight, 0 where not counted (n, ...)."""
@@ -347,3 +358,18 @@ class EpisodicCounts(Bonus):
         visits = self.visits[take(fields["cell"], rows)]
         rare = visits.clamp(min=1).float().rsqrt()  # none, in rows that are yet to be filled
         return self.weighed(rare * take(fields["first"], rows), counted)
+
+    def draw(self, replay: Replay, count: int, rng: torch.Generator) -> Tensor:
+        """Draw rows (count,) of a replay, while there is a bonus a share of them by 1 / N.
+
+        What is rare would otherwise be learned as slowly as it is rare: the way to where the bonus
+        is greatest is drawn least. From a pool of uniform rows without replacement, so that the
+        one row of a cell does not fill the share.
+        """
+        rare = round(self.config.rare * count) if self.coef else 0
+        index = super().draw(replay, count - rare, rng)
+        if not rare:
+            return index
+        pool = super().draw(replay, POOL * rare, rng)
+        weight = 1 / self.visits[take(replay.fields["cell"], pool)]
+        return torch.cat([index, pool[torch.multinomial(weight, rare, generator=rng)]])

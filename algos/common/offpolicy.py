@@ -108,7 +108,7 @@ class OffPolicy(Learner):
             norm_bootstrap_obs (B, O).
         """
         rows, own = self.config.batch, round(self.config.success_share * self.config.batch)
-        index = self.replay.draw(rows - own, self.rng)
+        index = self.novelty.draw(self.replay, rows - own, self.rng)
         if own:
             index = torch.cat([index, self.replay.draw_successes(own, self.rng)])
         batch = self.replay.rows(index)

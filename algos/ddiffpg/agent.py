@@ -315,7 +315,7 @@ class DDiffPG(Learner):
         """
         config = self.config
         rows = config.batch // (self.num_modes + 1)
-        index = self.replay.draw(rows, self.rng)
+        index = self.novelty.draw(self.replay, rows, self.rng)
         bonus = self.step_bonus if self.novelty.coef else None
         reward, next_obs, discount = self.explorer.returns(self.replay, index, config.gamma, bonus)
         groups = {

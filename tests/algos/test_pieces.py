@@ -418,6 +418,31 @@ def test_cells_of_an_arena_share_no_bucket():
     assert novelty.bucket(cells).unique().numel() == 80 * 80
 
 
+def test_rows_of_rarely_visited_cells_are_drawn_as_often_as_others_while_there_is_a_bonus():
+    rng, no = torch.Generator().manual_seed(0), torch.zeros(2, dtype=torch.bool)
+    config = NoveltyConfig(kind="counts", cell=1.0, rare=0.5, anneal=4000, schedule="constant")
+    novelty, replay = EpisodicCounts(2, config), Replay(SPEC, 4000, "cpu")
+    for t in range(2000):  # 40 of 4000 steps end in a cell of their own
+        at = torch.full((2, 2), 5.5 if t % 100 == 0 else 0.5)
+        obs, action = torch.zeros(2, SPEC.obs_dim), torch.zeros(2, SPEC.act_dim)
+        step = Transition(obs, action, torch.zeros(2), obs, no, no, no, at, at)
+        replay.add(step, **novelty.note(step, RunningNorm(2)))
+        novelty.observe(at)
+
+    def share_of_rare():
+        index = novelty.draw(replay, 200, rng)
+        assert index.shape == (200,) and index.max() < 4000
+        return float((replay.fields["position"][index, 0] > 1).float().mean())
+
+    ended = [share_of_rare() for _ in range(50)]
+    assert np.mean(ended) == pytest.approx(0.01, abs=0.006), "the bonus has ended: uniform rows"
+    novelty.steps = 0
+    drawn = [share_of_rare() for _ in range(50)]
+    # 16 of the 1,600 rows that compete are of the rare cell. Were each drawn again and again, they
+    # would be half of the share, 0.25 of all; each once, 16 of 200 at most, but for the uniform 1.
+    assert 0.06 < np.mean(drawn) < 0.09, drawn
+
+
 def test_random_exploration_holds_warms_up_and_shares():
     rng = torch.Generator().manual_seed(0)
     config = ExplorationConfig(warmup=300 * 50, hold=5.0, share=0.25)
