@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -129,19 +130,34 @@ def exploration(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     for axes in grid[len(chosen) :]:
         axes.set_axis_off()
     for axes, (algo, run) in zip(grid, chosen.items(), strict=False):
+        info = run.facts["task_info"]
         try:
-            with arrays(run.path / "exploration.npz") as stored:
-                visits, (x0, x1, y0, y1) = stored["visits"], stored["extent"]
+            draw_visits(axes, run.path / "exploration.npz", info["layout"], info["cell"])
         except ValueError as error:  # the others are drawn
             drawn.problems.append(f"skipped {error}")
             axes.set_axis_off()
             continue
-        info = run.facts["task_info"]
-        draw_maze(axes, info["layout"], info["cell"])
-        image = np.where(visits > 0, np.log10(np.maximum(visits, 1)), np.nan)
-        axes.imshow(image, extent=(x0, x1, y1, y0), cmap="magma_r", zorder=3, interpolation="none")
         axes.set_title(f"{algo}, seed {run.facts['seed']}")
     return drawn
+
+
+def draw_visits(axes: Axes, path: Path, layout: Sequence[str], cell: float) -> None:
+    """Draw how often each place of a maze was visited, on a logarithmic scale.
+
+    Args:
+        axes: to draw on.
+        path: of an `exploration.npz`.
+        layout: of the maze, a row of characters each.
+        cell: m, edge of a cell of the layout.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
+    with arrays(path) as stored:
+        visits, (x0, x1, y0, y1) = stored["visits"], stored["extent"]
+    draw_maze(axes, layout, cell)
+    image = np.where(visits > 0, np.log10(np.maximum(visits, 1)), np.nan)
+    axes.imshow(image, extent=(x0, x1, y1, y0), cmap="magma_r", zorder=3, interpolation="none")
 
 
 def hero(runs: list[RunRecord], frame: pd.DataFrame) -> Figure:

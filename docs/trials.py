@@ -1,4 +1,4 @@
-"""Write the table of trials on ants: one change after the other, a run a row.
+"""Write the table of trials on ants, one change after the other, and draw where some explored.
 
   python -m docs.trials
 
@@ -15,8 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
+from bench.analysis.mazes import draw_visits
+from bench.analysis.style import new_figure
+from bench.tasks.layout import CELL, LAYOUTS
 from bench.words import parse
 from docs.marks import write
 
@@ -25,6 +29,10 @@ PAGE, SCRIPT = "results/reference/tried/ants.md", "docs.trials"
 TASKS = ("antmaze-v1", "antmaze-v2")
 COVERED = (384_000, 768_000)  # env steps
 EVALUATED = tuple(range(400_000, 2_800_001, 400_000))  # env steps
+EXPLORED = {  # trials, from left to right, and what is written above
+    "uniform1": "uniform rows, seed 1", "rare1": "half by rarity, seed 1",
+    "uniform2": "uniform rows, seed 2", "rare2": "half by rarity, seed 2",
+}  # fmt: skip
 NONE = "–"
 
 
@@ -81,10 +89,22 @@ def table() -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def explored() -> Figure:
+    """Return where training went on antmaze-v1, by whether rare rows are drawn more often."""
+    drawn = new_figure(2.2 * len(EXPLORED), 2.5)
+    for axes, (name, title) in zip(drawn.subplots(1, len(EXPLORED)), EXPLORED.items(), strict=True):
+        path = FOLDER / f"{name}-antmaze-v1" / "exploration.npz"
+        draw_visits(axes, path, LAYOUTS["v1"], CELL)
+        axes.axis((-10.6, 2.6, 6.6, -6.6))  # m; of the outer walls the first half a metre
+        axes.set_title(title)
+    return drawn
+
+
 def main(words: list[str]) -> int:
-    """Write the table."""
+    """Write the table and the figure."""
     parse(words, {})
     write(PAGE, "trials", table(), SCRIPT)
+    explored().savefig("docs/ants_explored.png", dpi=110)
     return 0
 
 
