@@ -18,6 +18,7 @@ SETTINGS = {  # that a fair comparison holds equal, by their keys in config.yaml
     "algo.novelty.kind": "kind of bonus",
     "algo.novelty.coef": "novelty bonus",
     "algo.novelty.anneal": "bonus falls to 0 within (env steps)",
+    "algo.novelty.rare": "share of rows drawn by rarity",
     "algo.explorer.scale": "bonus of what explores, times",
     "algo.exploration.warmup": "random exploration (env steps)",
     "algo.critic.kind": "critic",

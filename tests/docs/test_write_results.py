@@ -44,6 +44,23 @@ def test_a_drawn_command_samples_what_all_commands_together_do(campaign):
     assert table["seeds"].to_dict() == {"even": "3", "skewed": "1"}
 
 
+def test_a_comparison_is_corrected_over_its_own_and_over_all_pairs(tmp_path, monkeypatch):
+    for seed in range(3):
+        make_run(tmp_path, "even", seed)
+        make_run(tmp_path, "skewed", seed, shares=(1.0, 0.0))
+        make_run(tmp_path, "uneven", seed, shares=(0.9, 0.1))
+    make_run(tmp_path, "once", 0)
+    runs = read_runs(tmp_path)
+    monkeypatch.setattr(write_results, "done", lambda folder: runs)
+    monkeypatch.setattr(write_results, "COMMON", [runs[0].facts["task"]])
+    monkeypatch.setattr(write_results, "SHOWN", ("even", "skewed"))
+    table = write_results.campaign_tests().set_index("against")
+    assert set(table["algorithm"]) == {"even"} and set(table.index) == {"skewed", "uneven"}
+    # Three seeds a side on one task: p = 0.1, times two comparisons and times three pairs.
+    assert table["p, Holm"].tolist() == ["0.2"] * 2
+    assert table["over all 3 pairs"].tolist() == ["0.3"] * 2
+
+
 def test_returns_are_of_as_many_steps_as_all_have_and_as_some_have(monkeypatch):
     ours = pd.DataFrame(
         [("a", 0, 10, -3.0), ("a", 0, 20, -1.0), ("b", 0, 10, -5.0), ("b", 1, 10, -7.0)],
