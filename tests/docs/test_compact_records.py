@@ -21,7 +21,8 @@ def record(root, task="maze-v1", seed=0, layout=("###",), status="done", listed=
     place.mkdir(parents=True)
     rows = [
         {"env_steps": steps, "protocol": protocol, "commanded": -1, "episode": episode,
-         "return": 0.0, "length": 2, "success": False, "mode": -1, "mode_name": "failure"}
+         "return": 0.0, "length": 2, "distance": 1 / 3, "success": False,
+         "mode": -1, "mode_name": "failure"}
         for steps, protocol in ((10, "sampled"), (20, "sampled"), (20, "specified"))
         for episode in (0, 1)
     ]  # fmt: skip
@@ -54,7 +55,11 @@ def test_the_last_paths_of_mazes_and_one_policy_stay(tmp_path):
     whole = contents(running)
     (tmp_path / "index.html").write_text("<html>")  # a report beside the records
     before = torch.load(first / "policy.pt", weights_only=True)
+    played = pd.read_parquet(first / "episodes.parquet")
     assert main([f"results={tmp_path}"]) == 0
+    left = pd.read_parquet(first / "episodes.parquet")
+    assert left.pop("distance").tolist() == [np.float32(played.pop("distance")[0])] * 6
+    pd.testing.assert_frame_equal(left, played)
     assert not (first / "checkpoint.pt").exists() and (replanned / "policy.pt").exists()
     assert contents(running) == whole, "an unfinished run goes on from its checkpoint"
     assert (tmp_path / "index.html").exists()
