@@ -3,9 +3,9 @@
   python -m docs.compact_records [results=results/reference] [scores=false]
 
 Of every run: paths of the last evaluation alone, and of mazes alone (no other figure draws them);
-lengths of paths, two thirds of what episodes take, in single precision, and weights of its policy
-in half precision; at most 60 lines of progress, evenly spaced; the folder of results by its name
-alone. Of every experiment, task and algorithm: the policy of the first seed.
+lengths of paths in single precision, weights of its policy in half precision; at most 60 lines of
+progress, evenly spaced; the folder of results by its name alone. Of every experiment, task and
+algorithm: the policy of the first seed.
 Checkpoints and reports go: a run is repeated, a report written, by the commands that
 results/README.md names. With scores=true nothing stays but settings, progress and the episodes'
 outcomes: enough for tables. A second call changes nothing.

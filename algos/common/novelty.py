@@ -41,8 +41,8 @@ class NoveltyConfig:
     alpha: float = 0.5  # share of the novelty of the state left that is taken off
     normalize: bool = True  # divide by the running mean, so that `coef` is the mean bonus
     cell: float = 0.5  # m; edge of the cells of space whose visits are counted
-    rare: float = 0.0  # of the rows that learn from the bonus: drawn as if all cells of space had
-    # been visited equally often
+    rare: float = 0.0  # of the replay's rows that learn from the bonus (on-policy: of none): drawn
+    # by how rarely their cell was visited, nearly as if all had been visited equally often
     observe: str = "all"  # all | position: what is novel; position needs a task that has one
     frequencies: int = 5  # octaves of the positional encoding
     hidden: tuple[int, ...] = (128,)

@@ -10,7 +10,7 @@ import torch
 import bench.algos
 from bench import testing
 from bench.algos.common.exploration import ExplorationConfig
-from bench.algos.common.novelty import NovelD, NoveltyConfig
+from bench.algos.common.novelty import EpisodicCounts, NovelD, NoveltyConfig
 from bench.algos.ddiffpg.explorer import ExplorerConfig
 from bench.algos.dsac_d import ReturnCritic
 from bench.api import Spec, Transition
@@ -278,6 +278,23 @@ def test_a_step_of_bonus_is_worth_the_same_to_every_learner(name, more, monkeypa
     assert targets, "nothing was learned"
     for target in targets:
         assert torch.allclose(target, torch.tensor(value), atol=2e-3), target
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_with_a_replay_draws_the_rows_of_its_bonus_by_rarity(name, monkeypatch):
+    entry, asked = bench.algos.registry[name], []
+    draw = EpisodicCounts.draw
+
+    def spy(self, replay, count, rng):
+        asked.append(count)
+        return draw(self, replay, count, rng)
+
+    monkeypatch.setattr(EpisodicCounts, "draw", spy)
+    novelty = NoveltyConfig(kind="counts", rare=0.5)
+    given = {"exploration": ExplorationConfig(warmup=80), "novelty": novelty, "batch": 64}
+    algo = entry.factory(testing.SPEC, entry.config(**given), "cpu")
+    testing.feed(algo, 20, seed=2)
+    assert bool(asked) == hasattr(algo, "replay")
 
 
 @pytest.mark.parametrize("name", LEARNERS)
