@@ -37,6 +37,7 @@ paper's; D-numbers are the defects that are not reproduced.
 17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
 18. `failures_until`: once a mode has so many successes the actor learns from these alone. Where all
     actions in failures are worth the same it would confirm its own: an ant that stands still.
+19. After `explorer.until` the modes share the whole batch: what explores learns no more.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ from .episodes import Episodes
 from .explorer import Explorer, ExplorerConfig
 from .modes import Inheritance, Modes, ModesConfig
 from .rows import ModeRows
+
+Rows = dict[str, Tensor]  # fields of rows that are learned from
 
 
 @dataclass
@@ -160,7 +163,7 @@ class DDiffPG(Learner):
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
         super().__init__(spec, config, device)
-        groups = config.modes.most + 1  # group 0 explores
+        groups = config.modes.most + 1  # group 0 explores, see `lead`
         self.critic = TwinCritic(groups, spec.obs_dim, spec.act_dim, config.critic)
         self.actor = DiffusionPolicy(spec.act_dim, spec.obs_dim + config.embedding, config.actor)
         compute_in(config.precision, device, self.actor, self.critic)
@@ -188,6 +191,7 @@ class DDiffPG(Learner):
         )
         self.optimizers |= {"actor": self.actor_opt, "critic": self.critic_opt}
         self.num_modes = 0
+        self.lead = 1  # groups before those of the modes: what explores, until it has ended
         self.vector_steps = 0
         self.told = torch.full((spec.num_envs,), -1)  # the task's labels, if a harness shows them
 
@@ -204,17 +208,22 @@ class DDiffPG(Learner):
     @property
     def value_names(self) -> tuple[str, ...]:
         """Names of the Q-functions that `values` asks."""
-        return ("exploration", *(f"mode {k}" for k in range(self.num_modes)))
+        return (*("exploration",) * self.lead, *(f"mode {k}" for k in range(self.num_modes)))
 
     @torch.no_grad()
     def values(self, obs: Tensor) -> Tensor:
-        """Return what each Q-function expects where its own mode is followed, (1 + M, B)."""
-        groups = self.num_modes + 1
+        """Return what each of G Q-functions expects where its own mode is followed, (G, B)."""
+        groups = self.lead + self.num_modes
         rows = obs.expand(groups, *obs.shape)
-        embedding = self.embeddings[:groups, None].expand(-1, len(obs), -1)
+        embedding = self.group_embeddings[:, None].expand(-1, len(obs), -1)
         action = self.ema_actor.sample(self.condition(rows, embedding).flatten(0, 1))
         features = self.critic.features(self.norm(rows))
         return self.critic.values(features, action.view(groups, len(obs), -1)).min(dim=1).values
+
+    @property
+    def group_embeddings(self) -> Tensor:
+        """Embeddings of the groups that learn, (G, E)."""
+        return self.embeddings[1 - self.lead : self.num_modes + 1]
 
     def clusters(self) -> dict[str, Any]:
         """Return how the successes are clustered (see `Modes.tree`)."""
@@ -269,11 +278,9 @@ class DDiffPG(Learner):
         """Rebuild Q-functions, embeddings, stored targets and roles for the modes found anew."""
         if inheritance is None:
             return
-        device = self.device
-        parents = torch.tensor([0] + [p + 1 for p in inheritance.parents], device=device)
-        fresh = torch.tensor([False, *inheritance.fresh], device=device)
-        inherit(self.critic, parents, fresh, self.critic_opt)
-        inherit(self.target_critic, parents, fresh, None)
+        lead = range(self.lead)
+        parents = [*lead, *(self.lead + p for p in inheritance.parents)]
+        self.arrange(parents, [*(False for _ in lead), *inheritance.fresh])
         before = self.embeddings.clone()
         role = torch.full_like(self.role, -1)
         role[self.role == 0] = 0
@@ -289,8 +296,23 @@ class DDiffPG(Learner):
         self.explorer.adopt(self.modes, self.episodes)
         self.mode_rows.changed()
 
+    def arrange(self, parents: list[int], fresh: list[bool]) -> None:
+        """Make the Q-functions copies of those of the groups `parents` (see `inherit`)."""
+        of = torch.tensor(parents, device=self.device)
+        still = torch.tensor(fresh, device=self.device)
+        inherit(self.critic, of, still, self.critic_opt)
+        inherit(self.target_critic, of, still, None)
+
+    def end_exploring(self) -> None:
+        """Leave the batch to the modes, once no episode will explore any more."""
+        if self.lead and self.num_modes and self.explorer.ended(self.exploration.steps):
+            modes = range(self.num_modes)
+            self.arrange([1 + k for k in modes], [False for _ in modes])
+            self.lead = 0
+
     def learn(self) -> Scalars:
         """Take one step of every Q-function, the actor and the novelty model."""
+        self.end_exploring()
         batch = self.sample()
         critic_loss = self.learn_critics(batch)
         batch = self.for_actor(batch)
@@ -299,60 +321,69 @@ class DDiffPG(Learner):
         self.follow()
         return self.step_novelty() | {
             "critic_loss": critic_loss.mean(),
-            "explore_value": value[0].mean(),
-            "mode_value": value[1:].mean() if self.num_modes else 0.0,
+            "explore_value": value[0].mean() if self.lead else 0.0,
+            "mode_value": value[self.lead :].mean() if self.num_modes else 0.0,
             "actor_loss": actor_loss,
             "modes": float(self.num_modes),
         }
 
     @torch.no_grad()
-    def sample(self) -> dict[str, Tensor]:
-        """Draw equally many rows for all G = M + 1 groups; every field is (G, b, ...).
+    def sample(self) -> Rows:
+        """Draw equally many rows for all G groups; every field is (G, b, ...).
 
         Fields: obs, action, reward, next_obs, discount, embedding, success (whether the row is
         from the mode's own successes); index says where the exploring rows are from in the
         replay, slot and step where the others are from in the episodes.
         """
-        config = self.config
-        rows = config.batch // (self.num_modes + 1)
+        rows = self.config.batch // (self.lead + self.num_modes)
+        parts = [self.sample_exploring(rows)] if self.lead else []
+        parts += [self.sample_modes(rows)] if self.num_modes else []
+        fields = {key: torch.cat([part[key] for part, _ in parts]) for key in parts[0][0]}
+        embedding = self.group_embeddings[:, None].expand(-1, rows, -1)
+        where = {key: value for _, part in parts for key, value in part.items()}
+        return fields | where | {"embedding": embedding}
+
+    def sample_exploring(self, rows: int) -> tuple[Rows, Rows]:
+        """Draw rows of the replay: their fields (1, b, ...), and index (b,)."""
         index = self.novelty.draw(self.replay, rows, self.rng)
         bonus = self.step_bonus if self.novelty.coef else None
-        reward, next_obs, discount = self.explorer.returns(self.replay, index, config.gamma, bonus)
-        groups = {
-            "obs": take(self.replay.fields["obs"], index)[None],
-            "action": take(self.replay.fields["action"], index)[None],
-            "next_obs": next_obs[None],
-            "reward": reward[None],
-            "discount": discount[None],
+        reward, next_obs, discount = self.explorer.returns(
+            self.replay, index, self.config.gamma, bonus
+        )
+        fields = {
+            "obs": take(self.replay.fields["obs"], index),
+            "action": take(self.replay.fields["action"], index),
+            "next_obs": next_obs,
+            "reward": reward,
+            "discount": discount,
+            "success": torch.zeros(rows, dtype=torch.bool, device=self.device),
         }
-        success = torch.zeros(1, rows, dtype=torch.bool, device=self.device)
-        where = {"index": index}
-        if self.num_modes:
-            slot, step, own = self.mode_rows.draw(rows, self.rng)
-            paid = self.mode_bonus if config.mode_novelty and self.novelty.coef else None
-            reward, next_obs, discount = self.mode_rows.returns(
-                slot, step, config.n_step, config.gamma, paid
-            )
-            obs = self.episodes.at(self.episodes.obs, slot, step)
-            modes = {
-                "obs": obs,
-                "action": self.episodes.at(self.episodes.action, slot, step),
-                "next_obs": next_obs,
-                "reward": reward,
-                "discount": discount,
-            }
-            groups = {key: torch.cat([value, modes[key]]) for key, value in groups.items()}
-            success = torch.cat([success, own])
-            where |= {"slot": slot, "step": step}
-        embedding = self.embeddings[: self.num_modes + 1, None].expand(-1, rows, -1)
-        return groups | where | {"embedding": embedding, "success": success}
+        return {key: value[None] for key, value in fields.items()}, {"index": index}
+
+    def sample_modes(self, rows: int) -> tuple[Rows, Rows]:
+        """Draw rows of the modes' episodes: their fields (M, b, ...), and slot and step (M, b)."""
+        config = self.config
+        slot, step, own = self.mode_rows.draw(rows, self.rng)
+        paid = self.mode_bonus if config.mode_novelty and self.novelty.coef else None
+        reward, next_obs, discount = self.mode_rows.returns(
+            slot, step, config.n_step, config.gamma, paid
+        )
+        fields = {
+            "obs": self.episodes.at(self.episodes.obs, slot, step),
+            "action": self.episodes.at(self.episodes.action, slot, step),
+            "next_obs": next_obs,
+            "reward": reward,
+            "discount": discount,
+            "success": own,
+        }
+        return fields, {"slot": slot, "step": step}
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""
         assert isinstance(self.novelty, NovelD)  # see `Config`
         return self.config.mode_novelty * self.novelty.bonus(self.norm(obs), position, counted)
 
-    def for_actor(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def for_actor(self, batch: Rows) -> Rows:
         """Return the batch without the rows that are for Q-functions alone, its last ones.
 
         Other modes' successes tell a mode's Q-function what leads elsewhere. The actor would see in
@@ -363,7 +394,7 @@ class DDiffPG(Learner):
         kept = rows - self.mode_rows.rivals(rows)
         return {k: v[:kept] if k == "index" else v[:, :kept] for k, v in batch.items()}
 
-    def learn_critics(self, batch: dict[str, Tensor]) -> Tensor:
+    def learn_critics(self, batch: Rows) -> Tensor:
         """Step all Q-functions towards their target networks'; return their losses (G,)."""
         config = self.config
         with torch.no_grad():
@@ -382,7 +413,7 @@ class DDiffPG(Learner):
         self.critic_opt.step()
         return losses.detach()
 
-    def improve(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def improve(self, batch: Rows) -> tuple[Tensor, Tensor]:
         """Climb each group's own Q-function from a policy sample or the stored target.
 
         Adam on the sum over rows of min Q, `ascent_steps` times.
@@ -398,31 +429,33 @@ class DDiffPG(Learner):
                 if config.target_start == "anchored":
                     start = torch.where(batch["success"][..., None], batch["action"], start)
         else:
-            start = self.replay.fields["target"][batch["index"]][None]
+            stored = [self.replay.fields["target"][batch["index"]][None]] if self.lead else []
             if self.num_modes:
-                start = torch.cat([start, self.episodes.targets(batch["slot"], batch["step"])])
+                stored.append(self.episodes.targets(batch["slot"], batch["step"]))
+            start = torch.cat(stored)
         with torch.no_grad():
             slope = self.critic.slope(self.critic.features(self.norm(batch["obs"])))
         action, reached = climb(slope, start, config.ascent_steps, config.ascent_lr)
         if config.target_start == "stored":
-            self.replay.fields["target"][batch["index"]] = action[0]
+            if self.lead:
+                self.replay.fields["target"][batch["index"]] = action[0]
             if self.num_modes:
-                self.episodes.set_targets(batch["slot"], batch["step"], action[1:])
+                self.episodes.set_targets(batch["slot"], batch["step"], action[self.lead :])
         return action, reached
 
-    def learn_actor(self, batch: dict[str, Tensor], target: Tensor) -> Tensor:
+    def learn_actor(self, batch: Rows, target: Tensor) -> Tensor:
         """Step the actor towards the improved actions; some rows come without embedding."""
         config = self.config
         chance = torch.rand(target.shape[:2], device=self.device, generator=self.rng)
         masked = chance < config.mask
         if not config.mask_failures:
             masked = masked & batch["success"]
-        masked[0] = False  # the exploring embedding is no mode
+        masked[: self.lead] = False  # the exploring embedding is no mode
         embedding = batch["embedding"] * ~masked[..., None]
         condition = self.condition(batch["obs"], embedding).flatten(0, 1)
         loss = self.actor.loss(target.flatten(0, 1), condition, self.rng)
         if not config.modes.equal:
-            share = torch.cat([torch.ones(1), self.modes.shares()]).to(self.device)
+            share = torch.cat([torch.ones(self.lead), self.modes.shares()]).to(self.device)
             loss = loss * share.repeat_interleave(target.shape[1])
         if config.failures_until:
             loss = loss * self.lessons(batch["success"]).flatten()
@@ -451,7 +484,7 @@ class DDiffPG(Learner):
         """Return the weights of the actor's rows (G, b), whose mean is 1 in each group."""
         many = self.modes.sizes().to(self.device) >= self.config.failures_until
         heeded = torch.ones_like(success, dtype=torch.float32)
-        heeded[1:] = (success[1:] | ~many[:, None]).float()
+        heeded[self.lead :] = (success[self.lead :] | ~many[:, None]).float()
         return heeded / heeded.mean(dim=1, keepdim=True).clamp(min=1e-6)
 
     def policy_state_dict(self) -> dict[str, Any]:
@@ -470,6 +503,7 @@ class DDiffPG(Learner):
         return super().get_extra_state() | {
             "modes": self.modes.state_dict(),
             "num_modes": self.num_modes,
+            "lead": self.lead,
             "vector_steps": self.vector_steps,
         }
 
@@ -477,5 +511,6 @@ class DDiffPG(Learner):
         """Take back what `get_extra_state` returned."""
         super().set_extra_state(state)
         self.modes.load_state_dict(state["modes"])
-        self.num_modes, self.vector_steps = state["num_modes"], state["vector_steps"]
+        self.num_modes, self.lead = state["num_modes"], state["lead"]
+        self.vector_steps = state["vector_steps"]
         self.mode_rows.changed()

@@ -66,9 +66,13 @@ class Explorer(nn.Module):
 
     def share(self, modes: int, steps: int) -> float:
         """Return the share of the episodes that explore, where modes are known, by env steps."""
-        if 0 < self.config.until <= steps:
+        if self.ended(steps):
             return 0.0
         return self.config.share or 1 / (modes + 1)
+
+    def ended(self, steps: int) -> bool:
+        """Say whether no episode explores any more, by env steps."""
+        return 0 < self.config.until <= steps
 
     def note(self, step: Transition) -> dict[str, Tensor]:
         """Take in a vector step; return what the replay is to hold of it, (N,) each."""

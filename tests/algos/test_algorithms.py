@@ -221,6 +221,54 @@ def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success():
         assert torch.equal(discount, torch.full((envs,), 0.5 ** (last + 1)))
 
 
+@pytest.mark.parametrize("start", ["anchored", "stored"])
+def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
+    entry = bench.algos.registry["ddiffpg"]
+    config = entry.config(
+        batch=60, explorer=ExplorerConfig(until=480), target_start=start,
+        exploration=ExplorationConfig(warmup=80),
+    )  # fmt: skip
+    config.modes.every = 10
+    torch.manual_seed(0)
+    algo = entry.factory(testing.SPEC, config, "cpu")
+    testing.feed(algo, 50, seed=1)  # of 8 environments
+    assert algo.num_modes == 2 and algo.sample()["action"].shape[:2] == (3, 20)
+    assert algo.value_names == ("exploration", "mode 0", "mode 1")
+    obs, action = torch.randn(5, 4), torch.randn(5, 2).clamp(-1, 1)
+
+    def state(lead):
+        """What belongs to the modes' Q-functions: values, targets' values and Adam's averages."""
+        rows, acts = (one.expand(lead + 2, -1, -1) for one in (obs, action))
+        values = [
+            q.values(q.features(rows), acts)[lead:] for q in (algo.critic, algo.target_critic)
+        ]
+        adam = [one["exp_avg"][2 * lead : 2 * lead + 4] for one in algo.critic_opt.state.values()]
+        return [value.detach().clone() for value in values + adam]
+
+    before = state(1)
+    algo.end_exploring()
+    assert algo.lead == 1, "400 env steps: too early"
+    algo.exploration.steps = 480
+    algo.end_exploring()
+    after = state(0)
+    torch.testing.assert_close(before, after)
+    batch = algo.sample()
+    assert batch["action"].shape[:2] == (2, 30) and "index" not in batch
+    torch.testing.assert_close(batch["embedding"][:, 0], algo.embeddings[1:3])
+    assert algo.value_names == ("mode 0", "mode 1") and len(algo.values(obs)) == 2
+    algo.config.failures_until = 1
+    assert torch.isfinite(torch.as_tensor(list(algo.learn().values()))).all()
+    assert not any(map(torch.equal, after[:2], state(0)[:2])), "they go on learning"
+    twin = entry.factory(testing.SPEC, config, "cpu")
+    twin.load_state_dict(copy.deepcopy(algo.state_dict()))
+    for one in (algo, twin):  # modes are found anew on the way
+        torch.manual_seed(2)
+        testing.feed(one, 20, seed=3)
+    assert not algo.role.eq(0).any() and algo.lead == 0
+    assert all(torch.equal(one, other) for one, other in zip(
+        algo.critic.parameters(), twin.critic.parameters(), strict=True))  # fmt: skip
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_explored_in_vain_is_no_failure_of_a_mode_by_choice(kept):
     entry = bench.algos.registry["ddiffpg"]
