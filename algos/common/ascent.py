@@ -13,7 +13,7 @@ def climb(
     slope: Slope,
     action: Tensor,
     steps: int,
-    lr: float,
+    lr: float | Tensor,
     limit: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Climb a value from actions by Adam, every row for itself, inside the box.
@@ -24,7 +24,7 @@ def climb(
         slope: of actions (..., A), returns their values (...) and the derivatives (..., A).
         action: (..., A) where the ascent begins.
         steps: of Adam.
-        lr: its learning rate.
+        lr: its learning rate, or one for each row, (..., 1).
         limit: bound on the gradient's norm over all rows; 0: none.
 
     Returns:
@@ -38,5 +38,5 @@ def climb(
         first.lerp_(grad, 0.1)
         second.lerp_(grad.square(), 0.001)
         stride = (first / (1 - 0.9**i)) / ((second / (1 - 0.999**i)).sqrt_() + 1e-5)
-        action = torch.add(action, stride, alpha=lr).clamp_(-1, 1)
+        action = (action + stride.mul_(lr)).clamp_(-1, 1)
     return action, reached

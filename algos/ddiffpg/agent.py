@@ -35,8 +35,9 @@ paper's; D-numbers are the defects that are not reproduced.
     `explorer.reward` of its reward. But what lies at the end of a mode that the episode has
     followed is no discovery and worth nothing. So a second way to a known goal is sought.
 17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
-18. `failures_until`: once a mode has so many successes the actor learns from these alone. Where all
-    actions in failures are worth the same it would confirm its own: an ant that stands still.
+18. `many`: once a mode has so many successes the actor learns from these alone. Where all actions
+    in failures are worth the same it would confirm its own: an ant that stands still. And its
+    ascent may take smaller steps (`refine_lr`), for what is known is to be repeated, not sought.
 19. After `explorer.until` the modes share the whole batch: what explores learns no more.
 """
 
@@ -85,6 +86,7 @@ class Config(LearnerConfig):
     # anchored: at the executed action in a mode's own successes, else at a sample of the policy
     ascent_steps: int = 5
     ascent_lr: float = 0.1
+    refine_lr: float = 0.0  # the same for modes with `many` successes; 0: ascent_lr
     smoothing: float = 0.8  # std of the noise on next actions
     smoothing_clip: float = 0.2
     noise: tuple[float, float] = (0.05, 0.6)  # std of behaviour noise, first to last environment
@@ -94,8 +96,8 @@ class Config(LearnerConfig):
     success_share: float = 0.5  # of a mode's rows, from its successes; 0: uniform over its
     # episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
-    failures_until: int = 0  # successes of a mode from which on its failures teach the actor no
-    # more; 0: they always do
+    many: int = 0  # successes of a mode from which on its failures teach the actor no more and
+    # its ascent is by `refine_lr`; 0: never
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explorer: ExplorerConfig = field(default_factory=ExplorerConfig)
     command_share: float = 0.8  # of the episodes that do not explore: command a mode, not none
@@ -116,8 +118,8 @@ class Config(LearnerConfig):
         require(self, "(0, 1]", "ema")
         require(self, "[0, 1]", "mask", "rival_share", "command_share")
         require(self, "[1, inf)", "embedding", "ascent_steps")
-        require(self, "[0, inf)", "weight_decay", "ascent_lr", "smoothing", "smoothing_clip",
-                "noise", "failures_until", "mode_novelty")  # fmt: skip
+        require(self, "[0, inf)", "weight_decay", "ascent_lr", "refine_lr", "smoothing",
+                "smoothing_clip", "noise", "many", "mode_novelty")  # fmt: skip
         if self.batch <= self.modes.most:
             raise ValueError(
                 f"batch={self.batch}: valid are integers above modes.most={self.modes.most}"
@@ -152,7 +154,8 @@ class Config(LearnerConfig):
     renamed={
         f"explore_{name}": f"explorer.{name}"
         for name in ("share", "until", "n_step", "scale", "reward", "beyond", "failures")
-    },
+    }
+    | {"failures_until": "many"},
 )
 class DDiffPG(Learner):
     """Diffusion policy gradient with discovered modes, a Q-function each and commands."""
@@ -435,7 +438,10 @@ class DDiffPG(Learner):
             start = torch.cat(stored)
         with torch.no_grad():
             slope = self.critic.slope(self.critic.features(self.norm(batch["obs"])))
-        action, reached = climb(slope, start, config.ascent_steps, config.ascent_lr)
+        lr = torch.full((len(start), 1, 1), config.ascent_lr, device=self.device)
+        if config.refine_lr:
+            lr[self.have_many()] = config.refine_lr
+        action, reached = climb(slope, start, config.ascent_steps, lr)
         if config.target_start == "stored":
             if self.lead:
                 self.replay.fields["target"][batch["index"]] = action[0]
@@ -457,7 +463,7 @@ class DDiffPG(Learner):
         if not config.modes.equal:
             share = torch.cat([torch.ones(self.lead), self.modes.shares()]).to(self.device)
             loss = loss * share.repeat_interleave(target.shape[1])
-        if config.failures_until:
+        if config.many:
             loss = loss * self.lessons(batch["success"]).flatten()
         loss = loss.mean()
         gradient_step(self.actor_opt, loss, config.clip)
@@ -480,11 +486,15 @@ class DDiffPG(Learner):
 
         self.fit(self.actor, loss, obs, action, steps)
 
+    def have_many(self) -> Tensor:
+        """Say which groups are modes with many successes, (G,)."""
+        known = self.modes.sizes().to(self.device) >= self.config.many
+        lead = torch.zeros(self.lead, dtype=torch.bool, device=self.device)
+        return torch.cat([lead, known & (self.config.many > 0)])
+
     def lessons(self, success: Tensor) -> Tensor:
         """Return the weights of the actor's rows (G, b), whose mean is 1 in each group."""
-        many = self.modes.sizes().to(self.device) >= self.config.failures_until
-        heeded = torch.ones_like(success, dtype=torch.float32)
-        heeded[self.lead :] = (success[self.lead :] | ~many[:, None]).float()
+        heeded = (success | ~self.have_many()[:, None]).float()
         return heeded / heeded.mean(dim=1, keepdim=True).clamp(min=1e-6)
 
     def policy_state_dict(self) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_failures_teach_the_actor_until_a_mode_has_many_successes(monkeypatch):
     batch = algo.for_actor(algo.sample())
     success = batch["success"]
     assert success[1:].any(1).all() and not success[1:].all(1).any() and not success[0].any()
-    algo.config.failures_until = 2
+    algo.config.many = 2
     weights = algo.lessons(success)
     assert (weights[:2] == 1).all(), "what explores, and a mode of few successes"
     assert (weights[2][~success[2]] == 0).all() and (weights[2][success[2]] > 1).all()
@@ -221,6 +221,32 @@ def test_what_explores_takes_the_bonus_of_n_steps_and_looks_beyond_a_success():
         assert torch.equal(discount, torch.full((envs,), 0.5 ** (last + 1)))
 
 
+def test_a_mode_with_many_successes_is_refined_by_small_steps():
+    algo = build("ddiffpg")
+    live(algo, 60)
+    algo.modes.labels = (torch.arange(len(algo.modes.slots)).numpy() > 0).astype(int)
+    algo.modes.count = algo.num_modes = 2  # the first has one success, the second all others
+    algo.mode_rows.changed()
+    algo.config.target_start = "anchored"
+    batch = algo.for_actor(algo.sample())
+    batch["success"] = torch.ones_like(batch["success"])  # ascent begins at the stored actions
+    batch["action"] = 0.1 * batch["action"]  # far from the box's sides
+
+    def moved():
+        target, _ = algo.improve(batch)
+        return (target - batch["action"]).abs().amax((1, 2))
+
+    algo.config.many = 2
+    as_others = moved()
+    assert (as_others > 0.2).all(), "five steps of 0.1"
+    algo.config.refine_lr = 0.01
+    refined = moved()
+    torch.testing.assert_close(refined[:2], as_others[:2])
+    assert 0 < refined[2] < 0.06
+    algo.config.many = 0
+    torch.testing.assert_close(moved(), as_others)
+
+
 @pytest.mark.parametrize("start", ["anchored", "stored"])
 def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
     entry = bench.algos.registry["ddiffpg"]
@@ -256,7 +282,7 @@ def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
     assert batch["action"].shape[:2] == (2, 30) and "index" not in batch
     torch.testing.assert_close(batch["embedding"][:, 0], algo.embeddings[1:3])
     assert algo.value_names == ("mode 0", "mode 1") and len(algo.values(obs)) == 2
-    algo.config.failures_until = 1
+    algo.config.many = 1
     assert torch.isfinite(torch.as_tensor(list(algo.learn().values()))).all()
     assert not any(map(torch.equal, after[:2], state(0)[:2])), "they go on learning"
     twin = entry.factory(testing.SPEC, config, "cpu")
