@@ -130,6 +130,8 @@ class Config(LearnerConfig):
             )
         if self.explorer.beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
             raise ValueError("explorer.beyond=new: needs modes.discover=true and modes.tube > 0")
+        if self.refine_lr and not self.many:
+            raise ValueError(f"refine_lr={self.refine_lr}: needs many above 0")
         if self.mode_novelty and self.novelty.kind != "noveld":
             raise ValueError(f"mode_novelty={self.mode_novelty}: needs novelty.kind=noveld")
 
@@ -438,9 +440,8 @@ class DDiffPG(Learner):
             start = torch.cat(stored)
         with torch.no_grad():
             slope = self.critic.slope(self.critic.features(self.norm(batch["obs"])))
-        lr = torch.full((len(start), 1, 1), config.ascent_lr, device=self.device)
-        if config.refine_lr:
-            lr[self.have_many()] = config.refine_lr
+        refined = config.refine_lr or config.ascent_lr
+        lr = torch.where(self.have_many(), refined, config.ascent_lr)[:, None, None]
         action, reached = climb(slope, start, config.ascent_steps, lr)
         if config.target_start == "stored":
             if self.lead:

@@ -245,6 +245,8 @@ def test_a_mode_with_many_successes_is_refined_by_small_steps():
     assert 0 < refined[2] < 0.06
     algo.config.many = 0
     torch.testing.assert_close(moved(), as_others)
+    with pytest.raises(ValueError, match=r"refine_lr=0\.01: needs many above 0"):
+        algo.config.__post_init__()
 
 
 @pytest.mark.parametrize("start", ["anchored", "stored"])
