@@ -164,14 +164,14 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
 
 @figure(
     "report", "headline", "Success against solved modes",
-    "Means over tasks and seeds with 95 % intervals. Filled: solved modes where the policy acts by "
-    "itself; hollow: command coverage where each of its modes is commanded in turn.", place=1,
+    "Means over tasks and seeds with 95 % intervals. Filled: solved modes where the policy is "
+    "sampled; hollow: command coverage where each of its modes is commanded in turn.", place=1,
 )  # fmt: skip
 def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
     """Return success against the share of modes solved, averaged over tasks, with 95 % intervals.
 
-    One panel per scope. Filled: as the policy acts by itself (solved modes). Hollow: each of its
-    modes commanded in turn (command coverage).
+    One panel per scope. Filled: sampled (solved modes). Hollow: each of its modes
+    commanded in turn (command coverage).
     """
     shown = [(scope, points(scope.frame)) for scope in found]
     shown = [(scope, table) for scope, table in shown if len(table)]

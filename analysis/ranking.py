@@ -1,4 +1,4 @@
-"""One line per algorithm: how many of the modes it solves, by itself and on command."""
+"""One line per algorithm: how many of the modes it solves, sampled and commanded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.analysis.runs import RunRecord
 from bench.analysis.style import INK, OTHER, algo_colors, new_figure
 
 MOST = 5  # panels beside each other
-KINDS = (("sampled", "by itself", INK), ("commanded", "commanded", "white"))  # label and filling
+KINDS = (("sampled", INK), ("commanded", "white"))  # and filling
 
 
 def order(shown: list[pd.DataFrame]) -> list[str]:
@@ -74,9 +74,9 @@ def panel(axes: Axes, table: pd.DataFrame, algos: list[str]) -> None:
 
 @figure(
     "report", "ranking", "Who solves how many modes",
-    "Filled: solved modes where the policy acts by itself, hollow: command coverage where each of "
-    "its modes is commanded in turn, with 95 % intervals over seeds; best first. Success is that "
-    "of the policy by itself.", place=2,
+    "Filled: solved modes where the policy is sampled, hollow: command coverage where each of its "
+    "modes is commanded in turn, with 95 % intervals over seeds; best first. Success is that of "
+    "the sampled policy.", place=2,
 )  # fmt: skip
 def ranking(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
     """Return a line per algorithm and a panel per scope: what is solved, and success."""
@@ -95,8 +95,8 @@ def ranking(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
         beside(grid[-1], place, fill(classes.get(algo, ""), 45), 40, size=6.5, color=OTHER)
     seen = {protocol for _, table in shown for protocol in table["protocol"]}
     handles = [
-        Line2D([], [], color=INK, marker="o", ls="", ms=6, mfc=face, label=label)
-        for protocol, label, face in KINDS
+        Line2D([], [], color=INK, marker="o", ls="", ms=6, mfc=face, label=protocol)
+        for protocol, face in KINDS
         if protocol in seen
     ]
     drawn.legend(handles=handles, loc="outside lower center", ncols=2)

@@ -35,9 +35,9 @@ paper's; D-numbers are the defects that are not reproduced.
     `explorer.reward` of its reward. But what lies at the end of a mode that the episode has
     followed is no discovery and worth nothing. So a second way to a known goal is sought.
 17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
-18. `many`: once a mode has so many successes the actor learns from these alone. Where all actions
-    in failures are worth the same it would confirm its own: an ant that stands still. And its
-    ascent may take smaller steps (`refine_lr`), for what is known is to be repeated, not sought.
+18. `established`: once a mode has so many successes the actor learns from these alone. Where all
+    actions in failures are worth the same it would confirm its own: an ant that stands still. The
+    mode's ascent may take smaller steps (`refine_lr`): what is known is to be repeated, not sought.
 19. After `explorer.until` the modes share the whole batch: what explores learns no more.
 """
 
@@ -60,13 +60,10 @@ from ..common.exploration import BehaviourNoise
 from ..common.learner import Learner, LearnerConfig, Scalars
 from ..common.networks import compute_in, gradient_step
 from ..common.novelty import NovelD
-from ..common.replay import take
 from .episodes import Episodes
 from .explorer import Explorer, ExplorerConfig
 from .modes import Inheritance, Modes, ModesConfig
-from .rows import ModeRows
-
-Rows = dict[str, Tensor]  # fields of rows that are learned from
+from .rows import ModeRows, Rows
 
 
 @dataclass
@@ -86,7 +83,7 @@ class Config(LearnerConfig):
     # anchored: at the executed action in a mode's own successes, else at a sample of the policy
     ascent_steps: int = 5
     ascent_lr: float = 0.1
-    refine_lr: float = 0.0  # the same for modes with `many` successes; 0: ascent_lr
+    refine_lr: float = 0.0  # the same for established modes; 0: ascent_lr
     smoothing: float = 0.8  # std of the noise on next actions
     smoothing_clip: float = 0.2
     noise: tuple[float, float] = (0.05, 0.6)  # std of behaviour noise, first to last environment
@@ -96,8 +93,8 @@ class Config(LearnerConfig):
     success_share: float = 0.5  # of a mode's rows, from its successes; 0: uniform over its
     # episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
-    many: int = 0  # successes of a mode from which on its failures teach the actor no more and
-    # its ascent is by `refine_lr`; 0: never
+    established: int = 0  # successes from which on a mode is: its failures teach the actor no more
+    # and its ascent is by `refine_lr`; 0: never
     mode_novelty: float = 0.0  # weight of the intrinsic reward in the mode Q-functions
     explorer: ExplorerConfig = field(default_factory=ExplorerConfig)
     command_share: float = 0.8  # of the episodes that do not explore: command a mode, not none
@@ -119,7 +116,7 @@ class Config(LearnerConfig):
         require(self, "[0, 1]", "mask", "rival_share", "command_share")
         require(self, "[1, inf)", "embedding", "ascent_steps")
         require(self, "[0, inf)", "weight_decay", "ascent_lr", "refine_lr", "smoothing",
-                "smoothing_clip", "noise", "many", "mode_novelty")  # fmt: skip
+                "smoothing_clip", "noise", "established", "mode_novelty")  # fmt: skip
         if self.batch <= self.modes.most:
             raise ValueError(
                 f"batch={self.batch}: valid are integers above modes.most={self.modes.most}"
@@ -130,8 +127,8 @@ class Config(LearnerConfig):
             )
         if self.explorer.beyond == "new" and not (self.modes.discover and self.modes.tube > 0):
             raise ValueError("explorer.beyond=new: needs modes.discover=true and modes.tube > 0")
-        if self.refine_lr and not self.many:
-            raise ValueError(f"refine_lr={self.refine_lr}: needs many above 0")
+        if self.refine_lr and not self.established:
+            raise ValueError(f"refine_lr={self.refine_lr}: needs established above 0")
         if self.mode_novelty and self.novelty.kind != "noveld":
             raise ValueError(f"mode_novelty={self.mode_novelty}: needs novelty.kind=noveld")
 
@@ -157,7 +154,7 @@ class Config(LearnerConfig):
         f"explore_{name}": f"explorer.{name}"
         for name in ("share", "until", "n_step", "scale", "reward", "beyond", "failures")
     }
-    | {"failures_until": "many"},
+    | {"failures_until": "established", "many": "established"},
 )
 class DDiffPG(Learner):
     """Diffusion policy gradient with discovered modes, a Q-function each and commands."""
@@ -340,48 +337,20 @@ class DDiffPG(Learner):
         from the mode's own successes); index says where the exploring rows are from in the
         replay, slot and step where the others are from in the episodes.
         """
-        rows = self.config.batch // (self.lead + self.num_modes)
-        parts = [self.sample_exploring(rows)] if self.lead else []
-        parts += [self.sample_modes(rows)] if self.num_modes else []
-        fields = {key: torch.cat([part[key] for part, _ in parts]) for key in parts[0][0]}
+        config, where, parts = self.config, {}, []
+        rows = config.batch // (self.lead + self.num_modes)
+        if self.lead:
+            index = where["index"] = self.novelty.draw(self.replay, rows, self.rng)
+            bonus = self.step_bonus if self.novelty.coef else None
+            parts.append(self.explorer.rows(self.replay, index, config.gamma, bonus))
+        if self.num_modes:
+            slot, step, own = self.mode_rows.draw(rows, self.rng)
+            where |= {"slot": slot, "step": step}
+            paid = self.mode_bonus if config.mode_novelty and self.novelty.coef else None
+            parts.append(self.mode_rows.rows(slot, step, own, config.n_step, config.gamma, paid))
+        fields = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         embedding = self.group_embeddings[:, None].expand(-1, rows, -1)
-        where = {key: value for _, part in parts for key, value in part.items()}
         return fields | where | {"embedding": embedding}
-
-    def sample_exploring(self, rows: int) -> tuple[Rows, Rows]:
-        """Draw rows of the replay: their fields (1, b, ...), and index (b,)."""
-        index = self.novelty.draw(self.replay, rows, self.rng)
-        bonus = self.step_bonus if self.novelty.coef else None
-        reward, next_obs, discount = self.explorer.returns(
-            self.replay, index, self.config.gamma, bonus
-        )
-        fields = {
-            "obs": take(self.replay.fields["obs"], index),
-            "action": take(self.replay.fields["action"], index),
-            "next_obs": next_obs,
-            "reward": reward,
-            "discount": discount,
-            "success": torch.zeros(rows, dtype=torch.bool, device=self.device),
-        }
-        return {key: value[None] for key, value in fields.items()}, {"index": index}
-
-    def sample_modes(self, rows: int) -> tuple[Rows, Rows]:
-        """Draw rows of the modes' episodes: their fields (M, b, ...), and slot and step (M, b)."""
-        config = self.config
-        slot, step, own = self.mode_rows.draw(rows, self.rng)
-        paid = self.mode_bonus if config.mode_novelty and self.novelty.coef else None
-        reward, next_obs, discount = self.mode_rows.returns(
-            slot, step, config.n_step, config.gamma, paid
-        )
-        fields = {
-            "obs": self.episodes.at(self.episodes.obs, slot, step),
-            "action": self.episodes.at(self.episodes.action, slot, step),
-            "next_obs": next_obs,
-            "reward": reward,
-            "discount": discount,
-            "success": own,
-        }
-        return fields, {"slot": slot, "step": step}
 
     def mode_bonus(self, obs: Tensor, position: Tensor, counted: Tensor) -> Tensor:
         """Return what the modes' Q-functions take of the bonus."""
@@ -441,7 +410,7 @@ class DDiffPG(Learner):
         with torch.no_grad():
             slope = self.critic.slope(self.critic.features(self.norm(batch["obs"])))
         refined = config.refine_lr or config.ascent_lr
-        lr = torch.where(self.have_many(), refined, config.ascent_lr)[:, None, None]
+        lr = torch.where(self.established(), refined, config.ascent_lr)[:, None, None]
         action, reached = climb(slope, start, config.ascent_steps, lr)
         if config.target_start == "stored":
             if self.lead:
@@ -464,7 +433,7 @@ class DDiffPG(Learner):
         if not config.modes.equal:
             share = torch.cat([torch.ones(self.lead), self.modes.shares()]).to(self.device)
             loss = loss * share.repeat_interleave(target.shape[1])
-        if config.many:
+        if config.established:
             loss = loss * self.lessons(batch["success"]).flatten()
         loss = loss.mean()
         gradient_step(self.actor_opt, loss, config.clip)
@@ -487,15 +456,15 @@ class DDiffPG(Learner):
 
         self.fit(self.actor, loss, obs, action, steps)
 
-    def have_many(self) -> Tensor:
-        """Say which groups are modes with many successes, (G,)."""
-        known = self.modes.sizes().to(self.device) >= self.config.many
+    def established(self) -> Tensor:
+        """Say which groups are established modes, (G,)."""
+        known = self.modes.sizes().to(self.device) >= self.config.established
         lead = torch.zeros(self.lead, dtype=torch.bool, device=self.device)
-        return torch.cat([lead, known & (self.config.many > 0)])
+        return torch.cat([lead, known & (self.config.established > 0)])
 
     def lessons(self, success: Tensor) -> Tensor:
         """Return the weights of the actor's rows (G, b), whose mean is 1 in each group."""
-        heeded = (success | ~self.have_many()[:, None]).float()
+        heeded = (success | ~self.established()[:, None]).float()
         return heeded / heeded.mean(dim=1, keepdim=True).clamp(min=1e-6)
 
     def policy_state_dict(self) -> dict[str, Any]:

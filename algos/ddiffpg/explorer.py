@@ -18,7 +18,10 @@ from bench.ranges import require
 from ..common.replay import Replay, take
 from .episodes import Episodes
 from .modes import Modes, ModesConfig
+from .rows import Rows
 from .ways import KnownWays
+
+Bonus = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -83,12 +86,21 @@ class Explorer(nn.Module):
         if self.ways is not None:
             self.ways.adopt(modes, episodes)
 
+    def rows(self, replay: Replay, index: Tensor, gamma: float, bonus: Bonus | None) -> Rows:
+        """Return the fields (1, b, ...) of replay rows (b,), as of one mode (see `returns`)."""
+        reward, next_obs, discount = self.returns(replay, index, gamma, bonus)
+        fields = {
+            "obs": take(replay.fields["obs"], index),
+            "action": take(replay.fields["action"], index),
+            "next_obs": next_obs,
+            "reward": reward,
+            "discount": discount,
+            "success": torch.zeros_like(index, dtype=torch.bool),
+        }
+        return {key: value[None] for key, value in fields.items()}
+
     def returns(
-        self,
-        replay: Replay,
-        index: Tensor,
-        gamma: float,
-        bonus: Callable[[Tensor, Tensor], Tensor] | None,
+        self, replay: Replay, index: Tensor, gamma: float, bonus: Bonus | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return n-step returns (b,), successors (b, O) and discounts (b,) of replay rows (b,).
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from .episodes import ExtraReward
 from .modes import Modes
 
+Rows = dict[str, Tensor]  # fields of rows that are learned from
+
 
 class ModeRows:
     """Draws equally many rows for each of the modes.
@@ -59,6 +61,26 @@ class ModeRows:
         slot, step = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
         first = torch.arange(rows, device=slot.device) < own
         return slot, step, first.expand_as(slot)
+
+    def rows(
+        self,
+        slot: Tensor,
+        step: Tensor,
+        own: Tensor,
+        n: int,
+        gamma: float,
+        paid: ExtraReward | None,
+    ) -> Rows:
+        """Return the fields (M, b, ...) of rows that were drawn (see `draw` and `returns`)."""
+        reward, next_obs, discount = self.returns(slot, step, n, gamma, paid)
+        return {
+            "obs": self.episodes.at(self.episodes.obs, slot, step),
+            "action": self.episodes.at(self.episodes.action, slot, step),
+            "next_obs": next_obs,
+            "reward": reward,
+            "discount": discount,
+            "success": own,
+        }
 
     def returns(
         self, slot: Tensor, step: Tensor, n: int, gamma: float, paid: ExtraReward | None

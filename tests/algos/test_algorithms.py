@@ -127,7 +127,7 @@ def test_failures_teach_the_actor_until_a_mode_has_many_successes(monkeypatch):
     batch = algo.for_actor(algo.sample())
     success = batch["success"]
     assert success[1:].any(1).all() and not success[1:].all(1).any() and not success[0].any()
-    algo.config.many = 2
+    algo.config.established = 2
     weights = algo.lessons(success)
     assert (weights[:2] == 1).all(), "what explores, and a mode of few successes"
     assert (weights[2][~success[2]] == 0).all() and (weights[2][success[2]] > 1).all()
@@ -236,16 +236,16 @@ def test_a_mode_with_many_successes_is_refined_by_small_steps():
         target, _ = algo.improve(batch)
         return (target - batch["action"]).abs().amax((1, 2))
 
-    algo.config.many = 2
+    algo.config.established = 2
     as_others = moved()
     assert (as_others > 0.2).all(), "five steps of 0.1"
     algo.config.refine_lr = 0.01
     refined = moved()
     torch.testing.assert_close(refined[:2], as_others[:2])
     assert 0 < refined[2] < 0.06
-    algo.config.many = 0
+    algo.config.established = 0
     torch.testing.assert_close(moved(), as_others)
-    with pytest.raises(ValueError, match=r"refine_lr=0\.01: needs many above 0"):
+    with pytest.raises(ValueError, match=r"refine_lr=0\.01: needs established above 0"):
         algo.config.__post_init__()
 
 
@@ -284,7 +284,7 @@ def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
     assert batch["action"].shape[:2] == (2, 30) and "index" not in batch
     torch.testing.assert_close(batch["embedding"][:, 0], algo.embeddings[1:3])
     assert algo.value_names == ("mode 0", "mode 1") and len(algo.values(obs)) == 2
-    algo.config.many = 1
+    algo.config.established = 1
     assert torch.isfinite(torch.as_tensor(list(algo.learn().values()))).all()
     assert not any(map(torch.equal, after[:2], state(0)[:2])), "they go on learning"
     twin = entry.factory(testing.SPEC, config, "cpu")
