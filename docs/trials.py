@@ -1,4 +1,4 @@
-"""Write the table of trials on ants, one change after the other, and draw where some explored.
+"""Write the table of trials on ants, one change after the other; draw how some fared.
 
   python -m docs.trials
 
@@ -14,12 +14,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
 from bench.analysis.mazes import draw_visits
-from bench.analysis.style import new_figure
+from bench.analysis.style import INK, OTHER, mode_color, new_figure, steps_axis
 from bench.tasks.layout import CELL, LAYOUTS
 from bench.words import parse
 from docs.marks import write
@@ -33,6 +35,10 @@ EXPLORED = {  # trials, from left to right, and what is written above
     "uniform1": "uniform rows, seed 1", "rare1": "half by rarity, seed 1",
     "uniform2": "uniform rows, seed 2", "rare2": "half by rarity, seed 2",
 }  # fmt: skip
+LEARNED = {  # trials on each task, from left to right, of what each of them has more
+    "antmaze-v1": ("gate-n10", "large15", "new15", "stuck", "small", "refine2"),
+    "antmaze-v2": ("ema005", "gate-n10", "replay", "new15", "seed100", "refine1"),
+}
 NONE = "–"
 
 
@@ -110,11 +116,56 @@ def explored() -> Figure:
     return drawn
 
 
+def learned() -> Figure:
+    """Return success of some trials: commanded, by the mode obtained, sampled and in training."""
+    columns = max(map(len, LEARNED.values()))
+    drawn = new_figure(1.75 * columns, 1.75 * len(LEARNED) + 0.5)
+    grid = drawn.subplots(len(LEARNED), columns, sharex=True, sharey=True)
+    colors: dict[str, str | tuple[float, float, float]] = {}
+    for row, (task, names) in zip(grid, LEARNED.items(), strict=True):
+        for axes, name in zip(row, names, strict=True):
+            lines = (FOLDER / f"{name}-{task}" / "progress.jsonl").read_text().splitlines()
+            trained = pd.DataFrame(map(json.loads, lines)).set_index("env_steps")["train_success"]
+            window = max(1, round(80_000 / float(np.diff(trained.index).mean())))
+            trained = trained.rolling(window, min_periods=1).mean()
+            axes.plot(trained, color=OTHER, lw=0.8)
+            episodes = pd.read_parquet(FOLDER / f"{name}-{task}" / "episodes.parquet")
+            sampled, commanded = evaluated(episodes)
+            axes.plot(sampled, color=INK, lw=1.2, ls=":")
+            for mode in map(str, commanded):
+                colors.setdefault(mode, mode_color(len(colors), 3))
+                axes.plot(commanded[mode], "o-", color=colors[mode], lw=1.4, ms=3)
+            axes.set_title(f"{task[-2:]}: {name}", fontsize=8)
+            axes.grid(alpha=0.25)
+    grid[0, 0].set_ylim(-0.03, 1.03)
+    shown = [Line2D([], [], color=color, marker="o", ms=3, label=f"commanded, {mode}")
+             for mode, color in sorted(colors.items())]  # fmt: skip
+    shown += [Line2D([], [], color=INK, ls=":", label="sampled"),
+              Line2D([], [], color=OTHER, lw=0.8, label="in training")]  # fmt: skip
+    drawn.legend(handles=shown, loc="outside upper center", ncols=len(shown), fontsize=7)
+    drawn.supxlabel(steps_axis(*grid.flat), fontsize=8)
+    drawn.supylabel("success", fontsize=8)
+    return drawn
+
+
+def evaluated(episodes: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+    """Return success by env steps: sampled, and of the best command for each mode obtained."""
+    sampled = episodes[episodes["protocol"] == "sampled"].groupby("env_steps")["success"].mean()
+    commands = episodes[episodes["protocol"] == "commanded"].groupby(["env_steps", "commanded"])
+    found = [
+        {"env_steps": steps, "mode": obtained(group), "success": group["success"].mean()}
+        for (steps, _), group in commands
+    ]
+    best = pd.DataFrame(found).groupby(["env_steps", "mode"])["success"].max().unstack()
+    return sampled, best.drop(columns="~", errors="ignore")
+
+
 def main(words: list[str]) -> int:
-    """Write the table and the figure."""
+    """Write the table and the figures."""
     parse(words, {})
     write(PAGE, "trials", table(), SCRIPT)
     explored().savefig("docs/ants_explored.png", dpi=110)
+    learned().savefig("docs/ants_learned.png", dpi=110)
     return 0
 
 

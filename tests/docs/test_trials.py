@@ -37,3 +37,16 @@ def test_commands_are_ordered_by_what_they_obtain():
     free = episodes.assign(protocol="sampled")
     told = trials.succeeded(pd.concat([episodes, free]), 400_000)
     assert told == "0.62 / 0.50, 0.50, 1.00, 0.00"
+
+
+def test_of_commands_for_a_mode_the_best_is_drawn():
+    names = ["A2", "failure", "A1", "A1", "A1", "failure", "failure"]
+    command = [0, 0, 1, 1, 2, 2, 3]  # 1 and 2 obtain A1, 3 nothing
+    episodes = pd.DataFrame({
+        "env_steps": 400_000, "protocol": "commanded", "commanded": command,
+        "mode_name": names, "success": [name != "failure" for name in names],
+    })  # fmt: skip
+    free = episodes.assign(protocol="sampled").head(2)
+    sampled, best = trials.evaluated(pd.concat([episodes, free]))
+    assert sampled.to_dict() == {400_000: 0.5}
+    assert best.loc[400_000].to_dict() == {"A1": 1.0, "A2": 0.5}
