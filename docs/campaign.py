@@ -5,7 +5,8 @@
 Without `run=true`: which blocks there are, how many of their runs are done, and about how many
 hours of one core the rest takes, by the minutes of committed runs. With it: the runs that are
 missing, `jobs` at a time; what is done is skipped, so that a campaign goes on where it was stopped.
-A run that was made with other settings than today's is refused, naming them, until it is removed.
+A run that was made with other settings than today's is refused, naming them, until it is removed;
+one that another block has made is not made again.
 A block runs only once docs/campaign.md says what is expected of it (`* NAME: ...`), so that what
 surprises can be told from what is explained afterwards. `others` are the classes that go through
 all twelve tasks beside `SHOWN`: the two best of the block `classes`.
@@ -127,16 +128,34 @@ def settings(block: Block, algo: str, task: str) -> Settings:
 def missing(name: str, block: Block, others: tuple[str, ...]) -> tuple[list[Run], list[str]]:
     """Return the runs of a block that are not done, and why some are to be refused."""
     left, refused = [], []
-    for algo, task, seed in runs(block, others):
-        if place_of(str(FOLDER), name, task, algo, seed).exists():
-            of = replace(settings(block, algo, task), seed=seed, results=str(FOLDER))
-            try:
-                if state_of(replace(of, experiment=name)) == "done":
-                    continue
-            except UsageError as error:
-                refused.append(str(error))
-        left.append((algo, task, seed))
+    alike = [name, *(other for other in BLOCKS if other != name)]
+    for run in runs(block, others):
+        reasons: list[str] = []
+        if not any(is_done(other, block, run, reasons) for other in alike):
+            left.append(run)
+            refused += reasons
     return left, refused
+
+
+def is_done(name: str, block: Block, run: Run, reasons: list[str]) -> bool:
+    """Say whether the folder of a block has a run, as another block or itself would make it.
+
+    Args:
+        name: of the block whose folder is looked at.
+        block: whose run it is to be.
+        run: algorithm, task and seed.
+        reasons: why a run of these that the block itself has made is to be refused is added here.
+    """
+    algo, task, seed = run
+    if not place_of(str(FOLDER), name, task, algo, seed).exists():
+        return False
+    of = replace(settings(block, algo, task), seed=seed, results=str(FOLDER), experiment=name)
+    try:
+        return state_of(of) == "done"
+    except UsageError as error:
+        if BLOCKS[name] is block:
+            reasons.append(str(error))
+        return False
 
 
 def expected(name: str) -> str:

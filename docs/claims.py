@@ -18,10 +18,9 @@ from bench.analysis.claims import COLUMNS, Claim, numbers, read
 from bench.analysis.load import table
 from bench.analysis.runs import RunRecord
 from docs.marks import write
-from docs.write_results import ANTS, CLASSES, REFERENCE, done
+from docs.write_results import FOLDERS, REFERENCE, anew, done
 
-FOLDERS = (CLASSES, ANTS, "quick", "hour")  # of a claim the one is asked that has most seeds of it
-Asked = list[tuple[list[RunRecord], pd.DataFrame]]  # runs of each folder, and their evaluations
+Asked = list[tuple[list[RunRecord], pd.DataFrame]]  # runs of each build, and their evaluations
 
 
 def kept(claim: Claim) -> pd.Series:
@@ -32,7 +31,7 @@ def kept(claim: Claim) -> pd.Series:
 
 
 def measured(claim: Claim, asked: Asked) -> pd.Series:
-    """Return the number that each seed of one folder gives, of the folder where most do, (S,).
+    """Return the number that each seed of one build gives, of the build where most do, (S,).
 
     Raises:
         ValueError: if a record is damaged.
@@ -50,7 +49,7 @@ def claims() -> pd.DataFrame:
     Raises:
         ValueError: if the records no longer have what a claim is tested by, or are damaged.
     """
-    asked = [(runs, table(runs)) for runs in map(done, FOLDERS)]
+    asked = [(runs, table(runs)) for runs in (anew(), *map(done, FOLDERS))]
     rows = []
     for claim in read():
         if claim.untested:

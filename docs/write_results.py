@@ -3,7 +3,7 @@
 python -m docs.write_results
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ SHOWN = ("ddiffpg", "sac")  # in the figure and on every task
 CAMPAIGN = "campaign"
 CLASSES = f"{CAMPAIGN}/classes"  # what every algorithm ran
 ANTS = f"{CAMPAIGN}/ants"
+ANEW = (CLASSES, f"{CAMPAIGN}/mazes", f"{CAMPAIGN}/arms", ANTS)  # blocks of the twelve tasks
 FLOOR = "random"
 FLOORS = (f"{CAMPAIGN}/floor", f"{CAMPAIGN}/ant-floor")  # where it plays
 ABLATED = "ddiffpg"
@@ -33,7 +34,8 @@ ABLATIONS = {  # of it, which stand below the policy classes
     f"{CAMPAIGN}/without-clusters": "ddiffpg, without clusters",
     f"{CAMPAIGN}/oracle-labels": "ddiffpg, the task's labels for clusters",
 }
-LABELS = {"hour": "hour, former presets", ANTS: "hour"}  # of folders beside the first
+HOUR = " (hour)"  # after a task's name, of runs of that budget
+EARLIER = {"quick": "earlier build", "hour": "earlier build, hour"}  # what they are of
 COMMON = ("pointmaze-v1", "pointmaze-v3", "reach")  # of these tasks
 SEEDS = 3  # with which a class is tested
 PUBLISHED = ("ddiffpg",)  # whose paper has scores on this suite's tasks: named by its preset
@@ -50,52 +52,81 @@ def done(folder: str) -> list[RunRecord]:
     return [r for r in read_runs(REFERENCE / folder) if r.facts["status"] == "done"]
 
 
-def lines(folder: str) -> list[list[str]]:
-    """Return the rows of one experiment's runs of the algorithms that are shown everywhere.
+def anew() -> list[RunRecord]:
+    """Return the campaign's runs of the twelve tasks, each once, whichever block has made it.
 
-    Random play is the floor of the tasks of the first experiment.
+    All are of one experiment, `campaign`, so that seeds of one block go with those of another.
     """
-    runs = [r for r in done(folder) if r.facts["algo"] in SHOWN]
-    if folder == FOLDERS[0]:
-        runs += [r for floor in FLOORS for r in done(floor)]
-    scores, rng = final_scores(table(runs)), np.random.default_rng(0)
-    rows = []
-    for (task, algo), part in scores.groupby(["task", "algo"]):
-        commanded, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
-        modes = int(free["num_modes"].iloc[0])
-        name = f"{task} ({LABELS[folder]})" if folder in LABELS else str(task)
+    runs = {(r.facts["algo"], r.facts["task"], r.facts["seed"]): r
+            for folder in ANEW for r in done(folder)}  # fmt: skip
+    for run in runs.values():
+        run.facts["experiment"] = CAMPAIGN
+    return list(runs.values())
 
-        def cell(of: pd.DataFrame, metric: str) -> str:
-            return tables.cell(of[metric].dropna().to_numpy(), rng) or "–"
 
-        rows.append([
-            name, str(algo), str(len(free)), cell(free, "solved_modes"),
-            cell(commanded, "command_coverage"), cell(free, "success"),
-            cell(commanded, "command_success"), f"{free['modes_found'].mean():.1f} of {modes}",
-            f"{commanded['reachable_modes'].mean():.1f} of {modes}" if len(commanded) else "–",
-        ])  # fmt: skip
-    return rows
+def by_build(*algos: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the scores of the campaign's runs, then of those of earlier builds, after their label.
+
+    Args:
+        algos: only of these; of all if none is named.
+    """
+    builds = [("", anew() + [r for floor in FLOORS for r in done(floor)])]
+    builds += [(label, [r for r in done(folder) if r.facts["algo"] != FLOOR])
+               for folder, label in EARLIER.items()]  # fmt: skip
+    for label, runs in builds:
+        chosen = [r for r in runs if r.modes and (not algos or r.facts["algo"] in algos)]
+        if chosen:
+            yield label, scores_of(chosen)
+
+
+def scores_of(runs: list[RunRecord]) -> pd.DataFrame:
+    """Return the final scores of runs, and each task's name with its budget, if not the quick."""
+    frame = table(runs)
+    long = frame["budget"].eq("hour") & ~frame["floor"].astype(bool)
+    named = frame["task"].where(~frame["task"].isin(frame.loc[long, "task"]), frame["task"] + HOUR)
+    return final_scores(frame.assign(task=named))
 
 
 def results() -> pd.DataFrame:
     """Return the table of every task."""
-    rows = [row for folder in (*FOLDERS, ANTS) for row in lines(folder)]
+    rng, rows = np.random.default_rng(0), []
+    for label, scores in by_build(*SHOWN, FLOOR):
+        for (task, algo), part in scores.groupby(["task", "algo"]):
+            name = f"{task.removesuffix(HOUR)} ({label})" if label else str(task)
+            rows.append([name, str(algo), *details(part, rng)])
     rows.sort(key=lambda row: family(row[0]))
     return pd.DataFrame(rows, columns=list(HEAD))
 
 
+def details(part: pd.DataFrame, rng: np.random.Generator) -> list[str]:
+    """Return the further cells of an algorithm's row."""
+    commanded, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
+    modes = int(free["num_modes"].iloc[0])
+
+    def cell(of: pd.DataFrame, metric: str) -> str:
+        return tables.cell(of[metric].dropna().to_numpy(), rng) or "–"
+
+    return [
+        str(len(free)), cell(free, "solved_modes"), cell(commanded, "command_coverage"),
+        cell(free, "success"), cell(commanded, "command_success"),
+        f"{free['modes_found'].mean():.1f} of {modes}",
+        f"{commanded['reachable_modes'].mean():.1f} of {modes}" if len(commanded) else "–",
+    ]  # fmt: skip
+
+
 def every_task() -> pd.DataFrame:
-    """Return the README's table of every task: a row each, a column per algorithm."""
-    floor = [r for folder in FLOORS for r in done(folder)]
-    runs = [r for folder in (FOLDERS[0], ANTS) for r in done(folder) if r.facts["algo"] in SHOWN]
-    frame = table([*runs, *floor])
-    hour = frame["experiment"] == Path(ANTS).name
-    frame.loc[hour, "task"] += f" ({LABELS[ANTS]})"
-    scores = final_scores(frame)
+    """Return the README's table of every task: a row each, a column per algorithm.
+
+    A cell of an earlier build, marked, stands where the campaign has none. Of tasks with runs of
+    the hour budget there are no others.
+    """
     found: dict[str, dict[str, str]] = {}
-    for (task, algo), part in scores.groupby(["task", "algo"]):
-        found.setdefault(str(task), {})[str(algo)] = shares(part)
-    rows = [{"task": task} | found[task] for task in sorted(found, key=family)]
+    for label, scores in by_build(*SHOWN, FLOOR):
+        for (task, algo), part in scores.groupby(["task", "algo"]):
+            cells = found.setdefault(str(task), {})
+            cells.setdefault(str(algo), shares(part) + (" *" if label else ""))
+    names = [name for name in sorted(found, key=family) if name + HOUR not in found]
+    rows = [{"task": name} | found[name] for name in names]
     return pd.DataFrame(rows, columns=["task", *SHOWN, FLOOR]).fillna("–")
 
 
@@ -319,21 +350,19 @@ def evenness() -> pd.DataFrame:
 
     The commanded episodes, equally many of each command, are what a drawn command samples.
     """
-    folders = (*FOLDERS, ANTS, CLASSES)
-    scores = final_scores(table([r for folder in folders for r in done(folder) if r.modes]))
-    names = {Path(folder).name: folder.partition("/")[0] for folder in folders}
-    found = scores.pivot_table(
-        index=["experiment", "task", "algo"], columns="protocol",
-        values=["effective_modes", "reachable_modes", "seed", "num_modes"],
-        aggfunc={"effective_modes": "mean", "reachable_modes": "mean", "seed": "count",
-                 "num_modes": "mean"},
-    )  # fmt: skip
-    rows = []
-    for (folder, task, algo), row in found.iterrows():
-        reached, drawn = row["reachable_modes"]["commanded"], row["effective_modes"]["commanded"]
-        if reached >= 1:
+    columns, rows = ["effective_modes", "reachable_modes", "seed", "num_modes"], []
+    ways = dict.fromkeys(columns, "mean") | {"seed": "count"}
+    for label, scores in by_build():
+        found = scores.pivot_table(
+            index=["task", "algo"], columns="protocol", values=columns, aggfunc=ways
+        )
+        for (task, algo), row in found.iterrows():
+            if "commanded" not in row["seed"] or not row["reachable_modes"]["commanded"] >= 1:
+                continue
+            drawn = row["effective_modes"]["commanded"]
+            reached = row["reachable_modes"]["commanded"]
             rows.append({
-                "task": task if folder == FOLDERS[0] else f"{task} ({names[folder]})",
+                "task": f"{task.removesuffix(HOUR)} ({label})" if label else task,
                 "algorithm": algo, "seeds": f"{row['seed']['commanded']:.0f}",
                 "reached on command": f"{reached:.1f} of {row['num_modes']['commanded']:.0f}",
                 "effective, no command": f"{row['effective_modes']['sampled']:.2f}",

@@ -67,6 +67,19 @@ def test_nothing_runs_unexpected_or_twice(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_what_another_block_has_made_is_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(campaign, "FOLDER", tmp_path / "campaign")
+    classes = replace(campaign.BLOCKS["classes"], algos=("sac",), tasks=("pointmaze-v1",), seeds=3)
+    mazes = replace(campaign.BLOCKS["mazes"], algos=("sac",), tasks=("pointmaze-v1",), seeds=4)
+    monkeypatch.setattr(campaign, "BLOCKS", {"classes": classes, "mazes": mazes})
+    made("classes", classes, "sac", "pointmaze-v1", 100)
+    made("classes", classes, "sac", "pointmaze-v1", 101, n_step=2)  # of other settings, no such run
+    made("mazes", mazes, "sac", "pointmaze-v1", 103)
+    left, refused = campaign.missing("mazes", mazes, ())
+    assert left == [("sac", "pointmaze-v1", 101), ("sac", "pointmaze-v1", 102)] and not refused
+    assert len(campaign.missing("classes", classes, ())[1]) == 1, "where it is refused"
+
+
 def test_a_run_of_other_settings_than_todays_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "FOLDER", tmp_path / "campaign")
     block = replace(campaign.BLOCKS["classes"], algos=("sac",), tasks=("pointmaze-v1",), seeds=2)

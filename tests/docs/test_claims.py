@@ -23,7 +23,7 @@ def test_the_page_says_what_the_records_do():
         assert page.count(f"| {verdict} |\n") == count
 
 
-def test_a_claim_is_asked_of_one_folder_that_with_most_seeds(monkeypatch):
+def test_a_claim_is_asked_of_one_build_that_with_most_seeds(monkeypatch):
     seeds = {"new": [1.0, 1.0], "old": [2.0, 2.0, 2.0], "other": []}
     monkeypatch.setattr(docs.claims, "numbers", lambda claim, runs, *_: np.array(seeds[runs]))
     asked = [(name, None) for name in seeds]

@@ -44,6 +44,29 @@ def test_a_drawn_command_samples_what_all_commands_together_do(campaign):
     assert table["seeds"].to_dict() == {"even": "3", "skewed": "1"}
 
 
+def test_runs_of_several_blocks_are_one_campaign_and_come_before_an_earlier_build(
+    tmp_path, monkeypatch
+):
+    make_run(tmp_path / "1", "ddiffpg", 100)
+    make_run(tmp_path / "2", "ddiffpg", 100)  # which another block has, too
+    make_run(tmp_path / "2", "ddiffpg", 101)
+    make_run(tmp_path / "3", "ddiffpg", 10, shares=(1.0, 0.0))
+    make_run(tmp_path / "3", "sac", 10, shares=(1.0, 0.0))
+    monkeypatch.setattr(write_results, "FAMILIES", ("maze",))
+    blocks = {write_results.CLASSES: "1", write_results.ANEW[1]: "2", "quick": "3"}
+    monkeypatch.setattr(
+        write_results, "done",
+        lambda folder: read_runs(tmp_path / blocks[folder]) if folder in blocks else [],
+    )  # fmt: skip
+    seeds = [(r.facts["experiment"], r.facts["seed"]) for r in write_results.anew()]
+    assert sorted(seeds) == [("campaign", 100), ("campaign", 101)]
+    (row,) = write_results.every_task().to_dict("records")
+    assert row["ddiffpg"].endswith(", 2 seeds") and row["sac"].endswith(", 1 seed *")
+    table = write_results.results()
+    assert table["task"].tolist() == [row["task"], *[f"{row['task']} (earlier build)"] * 2]
+    assert table["seeds"].tolist() == ["2", "1", "1"]
+
+
 def test_a_comparison_is_corrected_over_its_own_and_over_all_pairs(tmp_path, monkeypatch):
     for seed in range(3):
         make_run(tmp_path, "even", seed)
