@@ -142,8 +142,9 @@ class Bonus(nn.Module, ABC):
         if counted is not None:
             bonus = bonus * counted
         if self.config.normalize:
-            count = bonus.numel() if counted is None else counted.sum()
-            self.mean.lerp_(bonus.sum() / count, 0.01 if self.mean > 0 else 1.0)
+            count = bonus.numel() if counted is None else int(counted.sum())
+            if count:
+                self.mean.lerp_(bonus.sum() / count, 0.01 if self.mean > 0 else 1.0)
             bonus = bonus / (self.mean + 1e-8)
         return self.coef * bonus
 

@@ -34,6 +34,7 @@ paper's; D-numbers are the defects that are not reproduced.
 16. `explorer.beyond=new`: a success is the end for the exploration Q-function too, and is worth
     `explorer.reward` of its reward. But what lies at the end of a mode that the episode has
     followed is no discovery and worth nothing. So a second way to a known goal is sought.
+    With `explorer.away` what is near to a known way pays no bonus either, but for its end.
 17. `modes.stuck`: the steps in which a failed episode is stuck are drawn less often than others.
 18. `established`: once a mode has so many successes the actor learns from these alone. Where all
     actions in failures are worth the same it would confirm its own: an ant that stands still. The

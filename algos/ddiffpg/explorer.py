@@ -36,6 +36,8 @@ class ExplorerConfig:
     beyond: str = "after"  # after | new: what it expects beyond a success, where an episode ends:
     # what in the last state, of which it learns nothing, so that it is drawn to known goals;
     # nothing, and nothing beyond the end of a known mode that the episode has followed either
+    away: bool = False  # whether what is near to a known way pays no intrinsic reward, but for its
+    # end; else what explores sums up the little that the many places of a long way still pay
     failures: bool = True  # whether the modes' Q-functions learn from what explored in vain
 
     def __post_init__(self) -> None:
@@ -48,6 +50,8 @@ class ExplorerConfig:
             raise ValueError(f"beyond={self.beyond!r}: valid are after, new")
         if self.reward and self.beyond != "new":
             raise ValueError(f"reward={self.reward}: needs explorer.beyond=new")
+        if self.away and self.beyond != "new":
+            raise ValueError(f"away={self.away}: needs explorer.beyond=new")
         require(self, "[0, 1]", "share")
         require(self, "[0, inf)", "until", "scale", "reward")
         require(self, "[1, inf)", "n_step")
@@ -65,7 +69,10 @@ class Explorer(nn.Module):
     def __init__(self, spec: Spec, config: ExplorerConfig, modes: ModesConfig) -> None:
         super().__init__()
         self.config = config
-        self.ways = KnownWays(spec, modes.most, modes.tube) if config.beyond == "new" else None
+        self.ways: KnownWays | None = None
+        if config.beyond == "new":
+            points = modes.tube_paths * modes.points
+            self.ways = KnownWays(spec, modes.most, modes.tube, points)
 
     def share(self, modes: int, steps: int) -> float:
         """Return the share of the episodes that explore, where modes are known, by env steps."""
@@ -119,7 +126,10 @@ class Explorer(nn.Module):
             counted[1:] &= ~followed[:-1].cumsum(0).bool()
         steps = torch.zeros_like(counted, dtype=torch.float32)
         if bonus is not None:
-            steps = config.scale * bonus(rows, counted)
+            paid = counted
+            if self.ways is not None and config.away:
+                paid = counted & self.ways.elsewhere(take(fields["next_position"], rows))
+            steps = config.scale * bonus(rows, paid)
         if self.ways is not None:
             steps = (steps + config.reward * take(fields["reward"], rows)) * ~followed
         reward, last, discount = replay.fold(rows, counted, steps, gamma)

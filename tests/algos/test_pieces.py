@@ -380,6 +380,13 @@ def test_what_is_known_is_less_novel_than_what_is_not(observe):
     assert (elsewhere > 2 * after) == (observe == "all"), "the place alone is looked at"
 
 
+def test_where_nothing_is_counted_the_mean_bonus_stays():
+    novelty = EpisodicCounts(1, NoveltyConfig(kind="counts", coef=0.5))
+    bonus, all_of_it = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    assert torch.allclose(novelty.weighed(bonus, all_of_it), 0.5 * bonus)
+    assert not novelty.weighed(bonus, ~all_of_it).any() and novelty.mean == 1
+
+
 def walk(novelty, places, ends=()):
     """Show one environment's places (x, 0); return what was noted of its steps (T, ...)."""
     no, rows = torch.zeros(1, dtype=torch.bool), []

@@ -49,7 +49,7 @@ def walk(ways, paths):
 
 
 def known():
-    ways = KnownWays(SPEC, most=4, radius=0.5)
+    ways = KnownWays(SPEC, most=4, radius=0.5, points=10)
     ways.adopt(
         RingModes(), RunningEpisodes(torch.zeros(3, 21, 2), torch.zeros(3, dtype=torch.int64))
     )
@@ -111,6 +111,35 @@ def test_only_new_ways_are_worth_something_to_what_explores():
     assert not discount.any()
 
 
+def test_the_ground_of_a_known_way_is_all_but_its_end():
+    at = torch.tensor([[2.0, 1.0], [2.0, 2.4], [0.0, 2.0], [-2.0, 1.6], [-2.0, 0.4], [0.0, 0.0]])
+    assert known().elsewhere(at).tolist() == [True, False, False, False, True, True], "nearer 0.5"
+    assert not known().elsewhere(1.5 * RING[2]), "on the longer path"
+    assert known().elsewhere(RING[-1]), "another way may lead to its end"
+    unknown = KnownWays(SPEC, most=4, radius=0.5, points=10)
+    assert unknown.elsewhere(at[None]).all() and unknown.elsewhere(at[None]).shape == (1, 6)
+    unknown.load_state_dict(known().state_dict())
+    assert unknown.elsewhere(at).tolist() == known().elsewhere(at).tolist()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_away_from_known_ways_alone_a_bonus_is_paid(away):
+    entry = bench.algos.registry["ddiffpg"]
+    config = entry.config(
+        explorer=ExplorerConfig(n_step=2, beyond="new", away=away), novelty=NoveltyConfig(coef=1.0),
+        exploration=ExplorationConfig(warmup=10_000),
+    )  # fmt: skip
+    algo = entry.factory(testing.SPEC, config, "cpu")
+    testing.feed(algo, testing.SPEC.horizon, seed=1)
+    rows = torch.arange(testing.SPEC.num_envs)
+    place = algo.replay.fields["next_position"]
+    place[rows], place[rows + testing.SPEC.num_envs] = 0.0, 9.0
+    ways = algo.explorer.ways
+    ways.paths[0], ways.known = torch.zeros_like(place[0]), 1
+    reward = algo.explorer.returns(algo.replay, rows, 0.5, lambda _, paid: 1.0 * paid)[0]
+    assert reward.unique().tolist() == [0.5 if away else 1.5], "of the second step; of both"
+
+
 def test_an_end_that_modes_lead_to_is_noted_in_the_replay_and_survives_a_checkpoint():
     entry = bench.algos.registry["ddiffpg"]
 
@@ -141,6 +170,7 @@ def test_an_end_that_modes_lead_to_is_noted_in_the_replay_and_survives_a_checkpo
         ({"beyond": "new"}, {"tube": 0.0}, "explorer.beyond=new: needs"),
         ({"beyond": "new"}, {"discover": False}, "explorer.beyond=new: needs"),
         ({"beyond": "old"}, {}, "beyond='old': valid are after, new"),
+        ({"away": True}, {}, "^away=True: needs explorer.beyond=new"),
         ({"n_step": 0}, {}, "n_step=0: valid are integers from 1"),
     ],
 )
