@@ -142,9 +142,9 @@ class Bonus(nn.Module, ABC):
         if counted is not None:
             bonus = bonus * counted
         if self.config.normalize:
-            count = bonus.numel() if counted is None else int(counted.sum())
-            if count:
-                self.mean.lerp_(bonus.sum() / count, 0.01 if self.mean > 0 else 1.0)
+            count = torch.ones_like(bonus).sum() if counted is None else counted.sum()
+            rate = torch.where(self.mean > 0, 0.01, 1.0) * (count > 0)  # waits for no device
+            self.mean.lerp_(bonus.sum() / count.clamp(min=1), rate)
             bonus = bonus / (self.mean + 1e-8)
         return self.coef * bonus
 
