@@ -401,7 +401,7 @@ def main() -> None:
     mazes.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
     classes().savefig("docs/classes.png", dpi=110)
     scatter().savefig("docs/scatter.png", dpi=110)
-    for name, folder, task in (("policies", CLASSES, DRAWN), ("ants", ANTS, "antmaze-v2")):
+    for name, folder, task in (("policies", CLASSES, DRAWN), ("ants", ANTS, "antmaze-v1")):
         every = [r for r in done(folder) if r.facts["task"] == task]
         picture = mazes.path_map(every, table(every))
         assert picture is not None
