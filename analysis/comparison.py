@@ -19,7 +19,13 @@ from bench.analysis.catalogue import figure
 from bench.analysis.load import algorithms, final_scores, finished, floors
 from bench.analysis.metrics import METRICS
 from bench.analysis.runs import RunRecord
-from bench.analysis.style import INK, algo_colors, algo_markers, new_figure
+from bench.analysis.style import (
+    INK,
+    algo_colors,
+    algo_markers,
+    legend_size,
+    new_figure,
+)
 
 AGGREGATES = {
     "IQM": stats.iqm,
@@ -181,8 +187,9 @@ def headline(runs: Sequence[RunRecord], found: list[Scope]) -> Figure | None:
     colors, marks = algo_colors(algos), algo_markers(algos)
     columns = 2 if len(shown) == 4 else min(len(shown), 3)
     rows = -(-len(shown) // columns)
-    width, across = 3.5 * columns + 0.4, 2 * columns  # legend columns
-    drawn = new_figure(width, 3.3 * rows + 0.25 * -(-(len(algos) + 2) // across))
+    width = 3.5 * columns + 0.4
+    across, below = legend_size(algos, 2, width, 2 * columns)
+    drawn = new_figure(width, 3.3 * rows + below)
     grid = np.ravel(drawn.subplots(rows, columns, sharex=True, sharey=True))
     for axes in grid[len(shown) :]:
         axes.set_axis_off()

@@ -20,6 +20,7 @@ from PIL import Image
 
 from bench.analysis import tables
 from bench.analysis.runs import RunRecord
+from bench.analysis.style import break_names
 
 DPI = 144
 COLORS = 128  # of a picture on the page: what antialiasing needs of a few palettes
@@ -113,6 +114,7 @@ def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture |
     if figure is None:
         return None
     path = out / job.name
+    break_names(figure)
     for _ in range(2):  # titles and legends of several lines need the second time
         if engine := figure.get_layout_engine():
             engine.execute(figure)

@@ -7,7 +7,8 @@ variants, colours come again, with other marks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 MODES = [  # by index; failures and other successes are grey, so that no mode is
@@ -35,6 +37,8 @@ ALGOS = ["#0173b2", "#d55e00", "#029e73", "#eecc00", "#7766ff", "#553300", "#44d
 MARKERS = "osD^vP*Xp<>h"  # beside the colours, for those who see none
 _palette: ContextVar[tuple[str, ...]] = ContextVar("palette", default=())
 UNITS = ((1e6, "million"), (1e3, "thousand"))  # of env steps
+LETTER = 0.62  # of the type's size: the mean width of a letter
+LONGEST = 40  # letters in a line of a legend
 PROTOCOLS = {"sampled": "-", "commanded": "--", "random-start": ":"}
 
 STYLE: dict[str, Any] = {
@@ -61,6 +65,42 @@ class Plot(Figure):
         super().__init__(*args, **kwargs)
         self.records: list[Path] = []
         self.problems: list[str] = []
+
+
+def break_names(figure: Figure) -> None:
+    """Break titles and names in legends where there is no room for them, as for variants'."""
+    for axes in figure.axes:
+        spec = axes.get_subplotspec()
+        room = 72 * figure.get_figwidth() / (spec.get_gridspec().ncols if spec else 1)
+        for text in axes.get_children():
+            if isinstance(text, Text) and text not in axes.texts:
+                broken(text, int(room / (LETTER * float(text.get_fontsize()))))
+    for legend in figure.legends:
+        for text in legend.get_texts():
+            broken(text, LONGEST)
+
+
+def broken(text: Text, letters: int) -> None:
+    """Break the lines of a text that are longer than so many letters, between words."""
+    lines = text.get_text().split("\n")
+    text.set_text("\n".join(textwrap.fill(line, letters, break_long_words=False,
+                                          break_on_hyphens=False) for line in lines))  # fmt: skip
+
+
+def legend_size(names: Sequence[str], more: int, width: float, most: int) -> tuple[int, float]:
+    """Return how many columns a legend below panels has, and its height in inches.
+
+    Args:
+        names: in it, of any length (see `break_names`).
+        more: short ones beside them.
+        width: inches that there are.
+        most: columns.
+    """
+    inch = STYLE["font.size"] / 72
+    letters = max(min(len(name), LONGEST) for name in names)
+    columns = max(min(most, int(width / (inch * (LETTER * letters + 5)))), 1)
+    lines = more + sum(-(-len(name) // LONGEST) for name in names)
+    return columns, 0.25 * -(-lines // columns)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from bench.analysis.style import (
     INK,
     PROTOCOLS,
     algo_colors,
+    legend_size,
     mark_points,
     new_figure,
     steps_axis,
@@ -38,8 +39,9 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
 
     Unfinished runs are drawn as far as they are; IQM and interval reach as far as all seeds do.
     """
-    drawn = new_figure(10, 2.5)
     colors = algo_colors(sorted(frame["algo"].unique()))
+    across, below = legend_size(list(colors), 2, 10, 6)
+    drawn = new_figure(10, 2.25 + below)
     rng = np.random.default_rng(0)
     shown = frame[frame["protocol"].isin(SHARE)]
     panels = drawn.subplots(1, len(CURVES))
@@ -71,7 +73,7 @@ def curves(runs: list[RunRecord], frame: pd.DataFrame) -> Figure | None:
     named = [Line2D([], [], color=color, lw=2, label=algo) for algo, color in colors.items()]
     dashes = [Line2D([], [], color=INK, lw=1.2, ls=PROTOCOLS[p], label=p)
               for p in ("sampled", "commanded") if p in set(shown["protocol"])]  # fmt: skip
-    drawn.legend(handles=named + dashes, loc="outside lower center", ncols=6)
+    drawn.legend(handles=named + dashes, loc="outside lower center", ncols=across)
     return drawn
 
 

@@ -1,10 +1,16 @@
 """Runs that differ in a setting are not seeds of one another."""
 
+from itertools import pairwise
+
 import pandas as pd
+import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
 
 from bench.analysis import report
 from bench.analysis.runs import read_runs
+from bench.analysis.style import break_names, legend_size, new_figure
 from bench.analysis.variants import tell_apart
 from tests.analysis.test_report import make_run
 
@@ -96,3 +102,24 @@ def test_a_setting_that_older_records_lack_makes_no_difference(tmp_path):
     configured(tmp_path, 1, algo__n_step=3, algo__new=True)
     make_run(tmp_path, "alpha", 2)  # has no config.yaml
     assert {algo for _, algo, _ in names(tmp_path)[0]} == {"alpha"}
+
+
+@pytest.mark.parametrize(("columns", "width"), [(1, 3.9), (4, 8.8)])
+def test_long_names_stay_in_their_panels_and_within_the_figure(columns, width):
+    names = [f"alpha (block-{k}) · modes.discover=True, modes.labels=clusters" for k in range(4)]
+    across, below = legend_size(names, 2, width, 6)
+    drawn = new_figure(width, 2.2 + below)
+    panels = drawn.subplots(1, columns, squeeze=False)[0]
+    for axes in panels:
+        axes.set_title(f"{names[0]}, seed 100")
+    handles = [Line2D([], [], label=name) for name in [*names, "sampled", "commanded"]]
+    drawn.legend(handles=handles, loc="outside lower center", ncols=across)
+    break_names(drawn)
+    FigureCanvasAgg(drawn).draw()
+    legend = drawn.legends[0]
+    assert [text.get_text().replace("\n", " ") for text in legend.get_texts()][:4] == names
+    titles = [axes.title.get_window_extent() for axes in panels]
+    for box in (legend.get_window_extent(), *titles):
+        assert box.x0 >= 0 and box.x1 <= drawn.bbox.width
+    assert all(one.x1 < other.x0 for one, other in pairwise(titles))
+    assert all(axes.get_window_extent().height > 50 for axes in panels), "room is left for the data"
