@@ -29,7 +29,7 @@ from bench.analysis.metrics import METRICS
 from bench.analysis.outputs import Job, Picture, draw_all, first_drawn, packed, sheet
 from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import algo_colors, algo_markers, palette
-from bench.analysis.variants import names_apart, tell_apart
+from bench.analysis.variants import KEYS, names_apart, tell_apart
 from bench.known import Known
 from bench.reference import REFERENCE, reference_below
 
@@ -347,8 +347,7 @@ def summary(frame: pd.DataFrame) -> Table:
     )
     if frame.empty:
         return shown
-    keys = ("task", "algo", "preset", "experiment")
-    known = zip(*(frame[key] for key in keys), [""] * len(frame), strict=True)
+    known = zip(*(frame[key] for key in (*KEYS, "seed")), [""] * len(frame), strict=True)
     frame = frame.assign(algo=names_apart(known))
     blocked = {line.split(":")[0] for line in refusals(frame)}
     if blocked:

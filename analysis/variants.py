@@ -1,8 +1,8 @@
 """Which runs are seeds of one another, and what those that are not are called.
 
-Runs of one name are pooled only where all settings that matter are equal. What differs becomes
-variants of their own, named by the settings in which they differ: `sac · n_step=3`. So a sweep of a
-setting is a comparison by itself.
+Runs of one name are pooled only where all settings that matter are equal, be they of one experiment
+or of several that have no seed in common. What differs becomes variants of their own, named by the
+settings in which they differ: `sac · n_step=3`. So a sweep of a setting is a comparison by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 from bench.analysis.runs import RunRecord
 
 NAMED, LONGEST = 3, 60  # differing settings, and letters of them, that a name has room for
+KEYS = ("task", "algo", "preset", "experiment")  # of a run, by which it may be told apart
 Key = tuple[str, ...]
+Mark = tuple[tuple[str, str], ...]  # settings and their values, as text
 
 
 def tell_apart(runs: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
@@ -29,12 +31,31 @@ def tell_apart(runs: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
     runs = [named(run, task=name) for run, name in zip(runs, tasks, strict=True)]
     homes = [(run.facts["algo"], str(run.facts.get("preset")), run.facts["task"]) for run in runs]
     algos, more = variants(runs, homes, ("algo.", "num_envs", "overlap"))
-    keys = ("task", "algo", "preset", "experiment")
     apart = names_apart(
-        (*(run.facts.get(key) for key in keys), algo.removeprefix(run.facts["algo"]))
+        (
+            *(run.facts.get(key) for key in KEYS),
+            run.facts["seed"] if run.settings else None,
+            algo.removeprefix(run.facts["algo"]),
+        )
         for run, algo in zip(runs, algos, strict=True)
     )
-    return [named(run, algo=name) for run, name in zip(runs, apart, strict=True)], notes + more
+    runs = [named(run, algo=name) for run, name in zip(runs, apart, strict=True)]
+    return runs, notes + more + joined(runs)
+
+
+def joined(runs: Sequence[RunRecord]) -> list[str]:
+    """Return a line on every algorithm some of whose seeds are of several experiments."""
+    homes: dict[str, dict[str, set[str]]] = {}
+    for run in runs:
+        tasks = homes.setdefault(run.facts["algo"], {})
+        tasks.setdefault(run.facts["task"], set()).add(run.facts["experiment"])
+    notes = []
+    for algo, tasks in homes.items():
+        several = {name for names in tasks.values() if len(names) > 1 for name in names}
+        if several:
+            notes.append(f"pooled: runs of {algo} in the experiments {', '.join(sorted(several))} "
+                         "have equal settings and no seed in common")  # fmt: skip
+    return notes
 
 
 def named(run: RunRecord, **names: str) -> RunRecord:
@@ -71,18 +92,41 @@ def variants(
         if not keys:
             continue
         own = [i for i, home in enumerate(homes) if home[0] == name]
-        marks = brief(
-            [", ".join(f"{short(key)}={kept[i][key]}" for key in sorted(keys) if key in kept[i])
-             for i in own],
-            [str(runs[i].facts["experiment"]) for i in own], len(keys),
-        )  # fmt: skip
+        apart = [
+            tuple((key, str(kept[i][key])) for key in sorted(keys) if key in kept[i]) for i in own
+        ]
+        plain = broadest(apart, [runs[i].facts["task"] for i in own])
+        experiments = [str(runs[i].facts["experiment"]) for i in own]
+        marks = brief([listed(mark, plain) for mark in apart], experiments, len(keys))
         for i, mark in zip(own, marks, strict=True):
             found[i] = f"{name} · {mark}" if mark else name
         shown = ", ".join(map(short, sorted(keys)[:NAMED]))
         more = f" and {len(keys) - NAMED} more settings" if len(keys) > NAMED else ""
+        which = f", of which {name} by itself is {listed(plain)}" if plain else ""
         notes.append(f"not pooled: runs of {name} differ in {shown}{more}: they are "
-                     f"{len(set(marks))} variants")  # fmt: skip
+                     f"{len(set(marks))} variants{which}")  # fmt: skip
     return found, notes
+
+
+def broadest(marks: Sequence[Mark], tasks: Sequence[str]) -> Mark:
+    """Return the variant that has run on more tasks than every other, or () where none has.
+
+    It is the one that the others depart from, and needs no name of its own.
+
+    Args:
+        marks: of each run, the settings in which it differs from others, and their values.
+        tasks: of each run.
+    """
+    reach: dict[Mark, set[str]] = {}
+    for mark, task in zip(marks, tasks, strict=True):
+        reach.setdefault(mark, set()).add(task)
+    first, second = sorted(reach, key=lambda mark: -len(reach[mark]))[:2]
+    return first if len(reach[first]) > len(reach[second]) else ()
+
+
+def listed(mark: Mark, plain: Mark = ()) -> str:
+    """Return settings and their values as text, without those that the plain variant has, too."""
+    return ", ".join(f"{short(key)}={value}" for key, value in mark if (key, value) not in plain)
 
 
 def brief(marks: Sequence[str], experiments: Sequence[str], settings: int) -> list[str]:
@@ -121,26 +165,26 @@ def names_apart(runs: Iterable[tuple[Any, ...]]) -> list[str]:
     """Return what to call the algorithms of runs, so that no two that differ are pooled.
 
     An algorithm that ran on a task under several presets carries its preset's name wherever it is
-    shown, as in `ddiffpg (suite)`; where several experiments of one preset and variant ran on a
-    task, the experiment's, too.
+    shown, as in `ddiffpg (suite)`. Experiments of one preset and variant that have no seed in
+    common on any task are further seeds of one another; where they have, their names are shown.
 
     Args:
-        runs: task, algorithm, preset (no text where a record has none), experiment and variant
-            (what follows the name) of each.
+        runs: task, algorithm, preset (no text where a record has none), experiment, seed (None
+            where the settings are unknown) and variant (what follows the name) of each.
     """
     known = list(runs)
     presets: dict[tuple[str, str], set[str]] = {}
     homes: dict[tuple[Any, ...], set[str]] = {}
-    for task, algo, preset, _, _ in known:
+    for task, algo, preset, *_ in known:
         if isinstance(preset, str):
             presets.setdefault((task, algo), set()).add(preset)
     tuned = {algo for (_, algo), names in presets.items() if len(names) > 1}
-    for task, algo, preset, experiment, variant in known:
+    for task, algo, preset, experiment, seed, variant in known:
         own = preset if algo in tuned else None
-        homes.setdefault((task, algo, own, variant), set()).add(experiment)
+        homes.setdefault((task, algo, own, variant, seed), set()).add(experiment)
     repeated = {algo for (_, algo, *_), names in homes.items() if len(names) > 1}
     found = []
-    for _, algo, preset, experiment, variant in known:
+    for _, algo, preset, experiment, _, variant in known:
         parts = [preset] if algo in tuned and isinstance(preset, str) else []
         parts += [experiment] if algo in repeated else []
         found.append((f"{algo} ({', '.join(parts)})" if parts else algo) + variant)

@@ -24,10 +24,11 @@ LAYOUT = ["#####", "#...#", "#G#R#", "#...#", "#####"]
 
 
 def make_run(
-    root, algo="alpha", seed=0, budget="quick", shares=(0.5, 0.5), status="done", task="maze-v1"
-):
+    root, algo="alpha", seed=0, budget="quick", shares=(0.5, 0.5), status="done", task="maze-v1",
+    experiment="exp",
+):  # fmt: skip
     """Write one run's records: two modes taken in the given shares, by two protocols."""
-    place = root / "exp" / task / algo / f"seed={seed}"
+    place = root / experiment / task / algo / f"seed={seed}"
     place.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     rows, paths = [], []
@@ -49,7 +50,7 @@ def make_run(
                         offsets=offsets, scale=np.array(0.01))  # fmt: skip
     facts = {
         "status": status, "error": "it broke" if status == "failed" else None, "seed": seed,
-        "experiment": "exp", "algo": algo, "task": task, "family": "maze", "budget": budget,
+        "experiment": experiment, "algo": algo, "task": task, "family": "maze", "budget": budget,
         "preset": "suite", "env_steps": 400, "target_env_steps": 400, "updates": 1,
         "seconds": {"env": 30.0, "learner": 60.0, "eval": 30.0}, "versions": {"mujoco": "4.0.0"},
         "task_info": {"modes": ["A1", "A2"], "layout": LAYOUT, "cell": 4.0, "max_return": 10.0,

@@ -15,9 +15,9 @@ from bench.analysis.variants import tell_apart
 from tests.analysis.test_report import make_run
 
 
-def configured(root, seed=0, algo="alpha", task="maze-v1", **settings):
+def configured(root, seed=0, algo="alpha", task="maze-v1", experiment="exp", **settings):
     """Write a run's records, with settings in its config.yaml."""
-    place = make_run(root, algo, seed, task=task)
+    place = make_run(root, algo, seed, task=task, experiment=experiment)
     config = {"seed": seed, "results": str(root), "names": {"algo": algo, "task": task}}
     for key, value in settings.items():
         part, _, name = key.rpartition("__")
@@ -34,6 +34,34 @@ def test_seeds_of_equal_settings_are_pooled(tmp_path):
     for seed in (0, 1):
         configured(tmp_path, seed, algo__n_step=3, threads=seed + 1)  # threads do not matter
     assert names(tmp_path) == ({("maze-v1", "alpha", 0), ("maze-v1", "alpha", 1)}, [])
+
+
+def test_experiments_of_equal_settings_are_pooled_where_they_share_no_seed(tmp_path):
+    for experiment, seeds in (("first", (0, 1)), ("second", (2, 3))):
+        for seed in seeds:
+            configured(tmp_path, seed, experiment=experiment, algo__n_step=3)
+        configured(tmp_path, 0, "beta", experiment=experiment, algo__n_step=3)
+    runs, notes = tell_apart(read_runs(tmp_path))
+    assert sorted((run.facts["algo"], run.facts["seed"]) for run in runs) == [
+        *(("alpha", seed) for seed in range(4)), ("beta (first)", 0), ("beta (second)", 0),
+    ]  # fmt: skip
+    assert notes == [
+        "pooled: runs of alpha in the experiments first, second have equal settings and no seed in "
+        "common"
+    ]
+    page = report.write(tmp_path, tmp_path / "out").read_text()
+    assert notes[0] in page
+    table = pd.read_csv(tmp_path / "out" / "table.csv").set_index("algorithm")
+    assert set(table.loc["alpha", "seeds"]) == {4}
+    assert set(table.loc["beta (first)", "seeds"]) == {1}
+
+
+def test_experiments_whose_settings_are_unknown_stay_apart(tmp_path):
+    for seed, experiment in enumerate(("first", "second")):
+        make_run(tmp_path, "alpha", seed, task="maze-v1", experiment=experiment)
+    runs, notes = tell_apart(read_runs(tmp_path))
+    assert [run.facts["algo"] for run in runs] == ["alpha (first)", "alpha (second)"]
+    assert notes == []
 
 
 def test_a_setting_that_differs_names_variants(tmp_path):
@@ -54,6 +82,22 @@ def test_a_setting_that_differs_names_variants(tmp_path):
     assert set(table[table["algorithm"] != "beta"]["seeds"]) == {2}
 
 
+def test_the_variant_of_most_tasks_has_the_plain_name(tmp_path):
+    for task in ("maze-v1", "maze-v2"):
+        configured(tmp_path, 0, task=task, algo__labels="clusters", algo__hidden=[8, 8])
+    configured(tmp_path, 1, algo__labels="task", algo__hidden=[8, 8])
+    configured(tmp_path, 2, algo__labels="task", algo__hidden=[8, 4])
+    found, notes = names(tmp_path)
+    assert found == {
+        ("maze-v1", "alpha", 0), ("maze-v2", "alpha", 0), ("maze-v1", "alpha · labels=task", 1),
+        ("maze-v1", "alpha · hidden=[8, 4], labels=task", 2),
+    }  # fmt: skip
+    assert notes == [
+        "not pooled: runs of alpha differ in hidden, labels: they are 3 variants, of which alpha "
+        "by itself is hidden=[8, 8], labels=clusters"
+    ]
+
+
 def test_runs_that_learned_beside_the_physics_are_a_variant(tmp_path):
     for seed in (0, 1):
         configured(tmp_path, seed, algo__n_step=3, overlap=bool(seed))
@@ -68,8 +112,8 @@ def test_variants_have_the_same_names_on_all_tasks_and_presets_differ_by_task(tm
     configured(tmp_path, 1, algo__n_step=10, algo__batch=64)
     configured(tmp_path, 0, task="other", algo__n_step=3, algo__batch=128)
     found, _ = names(tmp_path)
-    assert found == {("maze-v1", "alpha · n_step=3", 0), ("maze-v1", "alpha · n_step=10", 1),
-                     ("other", "alpha · n_step=3", 0)}  # fmt: skip
+    assert found == {("maze-v1", "alpha", 0), ("maze-v1", "alpha · n_step=10", 1),
+                     ("other", "alpha", 0)}  # fmt: skip
 
 
 def test_tasks_of_different_layouts_are_different_tasks(tmp_path):
