@@ -1,7 +1,7 @@
 """Colours, axes and type of all figures: an algorithm and a mode have one colour everywhere.
 
-Twenty algorithms, all that there are and random play, have a colour each; on a page of more, as of
-variants, colours come again, with other marks.
+Twenty-one algorithms, all that there are and one more, have a colour each; on a page of more
+colours come again, with other marks, those of variants first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OTHER, FAILURE, WALL, INK = "#7a7a7a", "#c9c9c9", "#3b4252", "#222222"
 # in protanopia and in deuteranopia (Machado et al. 2009): tests/analysis/test_records.py.
 ALGOS = ["#0173b2", "#d55e00", "#029e73", "#eecc00", "#7766ff", "#553300", "#44ddee", "#003333",
          "#33ee88", "#221199", "#0000ff", "#cc3344", "#558899", "#332266", "#33bbff",
-         "#88ddbb", "#ee9955", "#1155bb", "#335577", "#330000"]  # fmt: skip
+         "#88ddbb", "#ee9955", "#1155bb", "#335577", "#330000", "#000011"]  # fmt: skip
 MARKERS = "osD^vP*Xp<>h"  # beside the colours, for those who see none
 _palette: ContextVar[tuple[str, ...]] = ContextVar("palette", default=())
 UNITS = ((1e6, "million"), (1e3, "thousand"))  # of env steps
@@ -106,28 +106,33 @@ def legend_size(names: Sequence[str], more: int, width: float, most: int) -> tup
 @contextlib.contextmanager
 def palette(algos: Iterable[str]) -> Iterator[None]:
     """Let every figure drawn within give these algorithms the same colours, whichever it shows."""
-    token = _palette.set(tuple(sorted(set(algos))))
+    token = _palette.set(in_order(algos))
     try:
         yield
     finally:
         _palette.reset(token)
 
 
+def in_order(algos: Iterable[str]) -> tuple[str, ...]:
+    """Return algorithms by name, those with a word beside their name (variants) last."""
+    return tuple(sorted(set(algos), key=lambda algo: (" " in algo, algo)))
+
+
 def places(algos: Iterable[str]) -> dict[str, int]:
-    """Return each algorithm's place in the sorted list of all of `palette`, or of these."""
+    """Return each algorithm's place among all of `palette`, or of these (see `in_order`)."""
     known = _palette.get()
     wanted = set(algos)
-    everything = known if wanted <= set(known) else sorted(wanted)
+    everything = known if wanted <= set(known) else in_order(wanted)
     return {a: i for i, a in enumerate(everything) if a in wanted}
 
 
 def algo_colors(algos: Iterable[str]) -> dict[str, tuple[float, float, float]]:
-    """Return one colour per algorithm, by its place in the sorted list of all."""
+    """Return one colour per algorithm, by its place among all."""
     return {a: to_rgb(ALGOS[i % len(ALGOS)]) for a, i in places(algos).items()}
 
 
 def algo_markers(algos: Iterable[str]) -> dict[str, str]:
-    """Return one marker per algorithm, by its place in the sorted list of all."""
+    """Return one marker per algorithm, by its place among all."""
     return {a: MARKERS[i % len(MARKERS)] for a, i in places(algos).items()}
 
 

@@ -457,6 +457,12 @@ def test_colours_differ_to_all_eyes(sight):
     assert len(set(hexes)) == len(hexes) and apart.min() > 8 * JUST_SEEN
 
 
+def test_a_variant_takes_no_algorithm_its_colour():
+    plain = [f"algo-{i:02d}" for i in range(len(style.ALGOS))]
+    with style.palette([*plain, "algo-00 · n_step=3", "algo-01 (classes)"]):
+        assert len(set(style.algo_colors(plain).values())) == len(plain)
+
+
 def test_every_algorithm_has_a_colour_of_its_own_and_no_mode_is_grey():
     ours = [e for e in discover().values() if e.factory.__module__.startswith("bench.algos.")]
     assert 19 < len(ours) <= len(style.ALGOS)
