@@ -30,8 +30,8 @@ FACTOR = 40503  # 2^16 over the golden ratio: neighbouring cells fall far apart 
 class NoveltyConfig:
     """Settings of the novelty bonus; alike for all algorithms of a comparison.
 
-    `cell` and `rare` are of `kind=counts`; `alpha`, `observe` and all from `frequencies` on of
-    `kind=noveld`.
+    `cell`, `rare` and `leading` are of `kind=counts`; `alpha`, `observe` and all from `frequencies`
+    on of `kind=noveld`.
     """
 
     kind: str = "noveld"  # noveld | counts (see `NovelD`, `EpisodicCounts`)
@@ -43,6 +43,7 @@ class NoveltyConfig:
     cell: float = 0.5  # m; edge of the cells of space whose visits are counted
     rare: float = 0.0  # of the replay's rows that learn from the bonus (on-policy: of none): drawn
     # by how rarely their cell was visited, nearly as if all had been visited equally often
+    leading: float = 0.0  # of these rows: replaced by a step of their episode that led there
     observe: str = "all"  # all | position: what is novel; position needs a task that has one
     frequencies: int = 5  # octaves of the positional encoding
     hidden: tuple[int, ...] = (128,)
@@ -64,12 +65,14 @@ class NoveltyConfig:
             raise ValueError(f"schedule={self.schedule!r}: valid are {known}")
         require(self, "[0, inf)", "coef", "anneal", "alpha", "frequencies", "lr")
         require(self, "(0, inf)", "cell")
-        require(self, "[0, 1]", "rare")
+        require(self, "[0, 1]", "rare", "leading")
         require(self, "[1, inf)", "hidden", "features", "recent", "batch")
         if self.observe not in ("all", "position"):
             raise ValueError(f"observe={self.observe!r}: valid are all, position")
         if self.rare and self.kind != "counts":
             raise ValueError(f"rare={self.rare}: needs novelty.kind=counts")
+        if self.leading and not self.rare:
+            raise ValueError(f"leading={self.leading}: needs novelty.rare above 0")
 
     def check_task(self, spec: Spec) -> None:
         """Check that a task has the position that is judged by.
@@ -366,6 +369,10 @@ class EpisodicCounts(Bonus):
         What is rare would otherwise be learned as slowly as it is rare: the way to where the bonus
         is greatest is drawn least. From a pool of uniform rows without replacement, so that the
         one row of a cell does not fill the share.
+
+        Of these a share `leading`, mostly the rarest, gives way to steps of the same episodes that
+        led there: what a rare place is worth has to come back to where one turns towards it, which
+        itself may be seen all the time.
         """
         rare = round(self.config.rare * count) if self.coef else 0
         index = super().draw(replay, count - rare, rng)
@@ -373,4 +380,8 @@ class EpisodicCounts(Bonus):
             return index
         pool = super().draw(replay, POOL * rare, rng)
         weight = 1 / self.visits[take(replay.fields["cell"], pool)]
-        return torch.cat([index, pool[torch.multinomial(weight, rare, generator=rng)]])
+        drawn = pool[torch.multinomial(weight, rare, generator=rng)]  # the rarest mostly first
+        leading = round(self.config.leading * rare)
+        if leading:
+            drawn[:leading] = replay.before(drawn[:leading], rng)
+        return torch.cat([index, drawn])

@@ -112,6 +112,20 @@ class Replay(nn.Module):
         going[1:] = (~take(self.fields["ended"], rows[:-1])).cumprod(0).bool()
         return rows, going & (times <= known)
 
+    def before(self, index: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Return for each of the rows (B,) one of the same episode that led there, (B,).
+
+        Uniform over the steps of the episode up to the row itself, as far as they are stored.
+        """
+        envs = self.spec.num_envs
+        back = torch.arange(self.spec.horizon, device=self.device)[:, None]
+        age = (self.added - 1 - index) % self.size // envs  # vector steps since
+        rows = (index - back * envs) % self.size
+        there = age + back < len(self) // envs
+        there[1:] &= (~take(self.fields["ended"], rows[1:])).cumprod(0).bool()
+        chance = torch.rand(len(index), device=self.device, generator=rng)
+        return rows.gather(0, (chance * there.sum(0)).long()[None])[0]
+
     def n_step(
         self, index: Tensor, n: int, gamma: float, bonus: StepBonus | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -450,6 +450,45 @@ def test_rows_of_rarely_visited_cells_are_drawn_as_often_as_others_while_there_i
     assert 0.06 < np.mean(drawn) < 0.09, drawn
 
 
+def test_rows_that_led_to_a_row_are_of_its_episode_and_equally_likely():
+    replay, rng = Replay(SPEC, 20, "cpu"), torch.Generator().manual_seed(0)
+    lengths, begun, kept = (3, 5), [0, 0], {}
+    for t in range(13):  # the latest ten are kept, from the middle of an episode on
+        ended = [(t + 1) % length == 0 for length in lengths]
+        obs, action, no = torch.zeros(2, 4), torch.zeros(2, 2), torch.zeros(2, dtype=torch.bool)
+        step = Transition(obs, action, torch.tensor([t, t + 100.0]), obs, no, torch.tensor(ended),
+                          no, obs[:, :2], obs[:, :2])  # fmt: skip
+        replay.add(step)
+        for env in (0, 1):
+            kept[t + 100.0 * env] = [s + 100.0 * env for s in range(max(begun[env], 3), t + 1)]
+            begun[env] = t + 1 if ended[env] else begun[env]
+    many = torch.arange(20).repeat_interleave(600)
+    times = replay.fields["reward"][replay.before(many, rng)].view(20, 600)
+    for row, drawn in zip(replay.fields["reward"].tolist(), times, strict=True):
+        found, count = drawn.unique(return_counts=True)
+        assert found.tolist() == kept[row]
+        assert count.min() > 600 / len(found) - 60, "each as often, but for chance"
+
+
+@pytest.mark.parametrize("leading", [0.0, 0.5, 1.0])
+def test_the_rarest_rows_give_way_to_what_led_there(leading):
+    rng, no = torch.Generator().manual_seed(0), torch.zeros(2, dtype=torch.bool)
+    config = NoveltyConfig(kind="counts", cell=1.0, rare=1.0, leading=leading)
+    novelty, replay = EpisodicCounts(2, config), Replay(SPEC, 400, "cpu")
+    for t in range(200):  # the first of forty episodes goes to a cell of its own by its last step
+        last = torch.full((2,), t % 5 == 4)
+        at, to = torch.full((2, 2), 0.5), torch.full((2, 2), 5.5 if t == 4 else 0.5)
+        obs, action = torch.zeros(2, SPEC.obs_dim), torch.zeros(2, SPEC.act_dim)
+        step = Transition(obs, action, torch.zeros(2), obs, no, last, no, at, to)
+        replay.add(step, **novelty.note(step, RunningNorm(2)))
+    index = torch.cat([novelty.draw(replay, 100, rng) for _ in range(200)])
+    first = index[index < 10] // 2  # steps of that episode: 8 of 100 rows, and 2 by chance
+    assert len(first) / len(index) == pytest.approx(0.1, abs=0.02)
+    share = torch.bincount(first, minlength=5) / len(first)
+    assert float(share[4]) == pytest.approx(0.8 if leading == 0 else 0.2, abs=0.06)
+    assert share[:4].min() > (0.02 if leading == 0 else 0.15), share
+
+
 def test_random_exploration_holds_warms_up_and_shares():
     rng = torch.Generator().manual_seed(0)
     config = ExplorationConfig(warmup=300 * 50, hold=5.0, share=0.25)
