@@ -1,7 +1,7 @@
 """Train algorithms on one-step bandits with four peaks; show what each one keeps.
 
   python -m bench bandit [algo=all|NAME,...] [case=all|NAME,...] [critic=exact|learned] [out=DIR]
-                         [updates=1500] [seed=0] [plugins=MODULE,...] [algo.SETTING=VALUE ...]
+                         [updates=1500] [seed=0,...] [plugins=MODULE,...] [algo.SETTING=VALUE ...]
 
 Cases: equal (four peaks of height 1, a replay of uniform actions), lopsided (the same peaks, a
 replay that holds them 85/5/5/5), unequal (heights 1, 0.9, 0.8, 0.7, uniform actions) and imitated
@@ -14,7 +14,8 @@ replay only where a policy begins as a copy of it.
 An algorithm that takes commands has a second row, commanded: every mode that it has discovered is
 asked for equally often. Settings are those of `run task=bandit`, and what is given, as in
 algo.actor.steps=5. Results found in DIR that are not trained anew stay in table and figure
-(default: results/bandit).
+(default: results/bandit), those of other seeds too, if their updates and critic were the same: the
+table has means over seeds, the figure the first of them.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def main(words: list[str]) -> int:
     if given["critic"] not in ("exact", "learned"):
         raise UsageError(unknown("critic", given["critic"], ["exact", "learned"]))
     exact = given["critic"] == "exact"
-    updates, seed = integer("updates", given["updates"]), seed_of(given["seed"])
+    updates = integer("updates", given["updates"])
+    seeds = list(dict.fromkeys(map(seed_of, names(given["seed"]) or [""])))
     for algo in chosen:
         settings(algo, changes)  # refused before the first is trained
     pairs = [(algo, case) for algo in chosen for case in cases if begins(algo, case, changes)]
@@ -88,7 +90,7 @@ def main(words: list[str]) -> int:
     out = Path(given["out"])
     check_writable(out, "out")
     out.mkdir(parents=True, exist_ok=True)
-    for algo, case in pairs:
+    for (algo, case), seed in product(pairs, seeds):
         start = time.perf_counter()
         trained, rollout = begin(algo, case, seed, exact, changes)
         first = at_first(trained) if CASES[case].imitated else {}
@@ -244,19 +246,25 @@ def measure(action: Tensor, enough: float = KEPT) -> dict[str, float]:
 
 
 def keep(out: Path, row: dict[str, Any], action: Tensor) -> None:
-    """Put one result in place of what the folder holds of the same algorithm and case."""
+    """Put one result in place of what the folder holds of the same algorithm, case and seed.
+
+    What was trained otherwise, by other updates or critic, is no seed of it and goes, too. Samples
+    (S, 2) are kept of the first seed.
+    """
     table = pd.DataFrame([row])
     if (out / "bandit.csv").exists():
         old = pd.read_csv(out / "bandit.csv")
-        table = pd.concat([
-            old[(old["algo"] != row["algo"]) | (old["case"] != row["case"])], table,
-        ])  # fmt: skip
+        same = (old["algo"] == row["algo"]) & (old["case"] == row["case"])
+        alike = (old["updates"] == row["updates"]) & (old["critic"] == row["critic"])
+        table = pd.concat([old[~same | alike & (old["seed"] != row["seed"])], table])
     if "first_modes" in table:  # a number of modes, or none; not 4.0
         table["first_modes"] = table["first_modes"].astype("Int64")
     order = table["case"].map(list(CASES).index)
-    table.assign(order=order).sort_values(["algo", "order"]).drop(columns="order").to_csv(
-        out / "bandit.csv", index=False
-    )
+    table = table.assign(order=order).sort_values(["algo", "order", "seed"]).drop(columns="order")
+    table.to_csv(out / "bandit.csv", index=False)
+    seeds = table[(table["algo"] == row["algo"]) & (table["case"] == row["case"])]["seed"]
+    if row["seed"] > seeds.min():
+        return
     stored = stored_samples(out)
     stored[f"{row['algo']}.{row['case']}"] = (127 * action).round().to(torch.int8).numpy()
     np.savez_compressed(out / "actions.npz", **stored)  # type: ignore[arg-type]
@@ -273,19 +281,28 @@ def stored_samples(out: Path) -> dict[str, np.ndarray]:
 def write(out: Path) -> None:
     """Write the Markdown table and the figure of everything in the folder."""
     table = pd.read_csv(out / "bandit.csv", dtype={"first_modes": "Int64"})
-    head = ["algorithm", "case", "share of each peak", "in a mode", "modes kept", "updates",
-            "modes at first (in a mode)"]  # fmt: skip
+    head = ["algorithm", "case", "share of each peak", "in a mode", "modes kept", "seeds",
+            "updates", "modes at first (in a mode)"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    for _, row in table.iterrows():
-        shares = " / ".join(f"{row[f'mode_{k}']:.2f}" for k in range(len(PEAKS)))
+    for (algo, case), rows in table.groupby(["algo", "case"], sort=False):
+        shares = " / ".join(f"{rows[f'mode_{k}'].mean():.2f}" for k in range(len(PEAKS)))
         first = "–"
-        if pd.notna(row.get("first_modes")):
-            first = f"{row['first_modes']} ({row['first_in_mode']:.2f})"
-        cells = [row["algo"], row["case"], shares, f"{row['in_mode']:.2f}", row["kept"],
-                 row["updates"], first]  # fmt: skip
+        if "first_modes" in rows and rows["first_modes"].notna().all():
+            first = f"{over_seeds(rows['first_modes'])} ({rows['first_in_mode'].mean():.2f})"
+        cells = [algo, case, shares, f"{rows['in_mode'].mean():.2f}", over_seeds(rows["kept"]),
+                 len(rows), rows["updates"].iloc[0], first]  # fmt: skip
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     (out / "bandit.md").write_text("\n".join(lines) + "\n")
     figure(table, stored_samples(out)).savefig(out / "bandit.png", dpi=110)
+
+
+def over_seeds(counts: pd.Series[int]) -> str:
+    """Return counts of several seeds as text: their mean, and the least and largest if they differ.
+
+    As in 4, or 3.6 (3–4).
+    """
+    low, high = counts.min(), counts.max()
+    return f"{counts.mean():.1f} ({low}–{high})" if low < high else str(low)
 
 
 def figure(table: pd.DataFrame, actions: dict[str, np.ndarray]) -> Any:

@@ -26,6 +26,26 @@ def test_a_result_replaces_its_own_kind_alone(tmp_path):
     assert set(bandit.stored_samples(tmp_path)) == {"dipo.equal", "td3.equal", "td3.unequal"}
 
 
+def test_seeds_are_rows_of_their_own_and_means_in_the_table(tmp_path):
+    words = ["bandit", "algo=ppo", "case=equal", "updates=1"]
+    here, alone = f"out={tmp_path}", f"out={tmp_path / 'alone'}"
+    assert main([*words, "seed=5,3", here]) == 0 and main([*words, "seed=3,7", here]) == 0
+    found = pd.read_csv(tmp_path / "bandit.csv")
+    assert found["seed"].tolist() == [3, 5, 7]
+    assert found["in_mode"].nunique() > 1, "seeds that differ in nothing"
+    assert main([*words, "seed=3", alone]) == 0
+    drawn, first = (
+        bandit.stored_samples(folder)["ppo.equal"] for folder in (tmp_path, tmp_path / "alone")
+    )
+    assert np.array_equal(drawn, first), "the figure is of the first seed"
+    found["kept"] = [1, 2, 4]
+    found.to_csv(tmp_path / "bandit.csv", index=False)
+    bandit.write(tmp_path)
+    (row,) = (tmp_path / "bandit.md").read_text().splitlines()[2:]
+    in_mode = f"{found['in_mode'].mean():.2f}"
+    assert f" | {in_mode} | 2.3 (1–4) | 3 | 1 | –" in row
+
+
 def test_a_row_says_what_its_policy_began_with_and_older_rows_stay(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bandit, "begin", partial(bandit.begin, imitation=1))
     small, out = "algo.hidden=[8]", f"out={tmp_path}"
@@ -77,6 +97,8 @@ def test_settings_can_be_changed():
         (["algo=dipo", "case=equals"], "Did you mean 'equal'"),
         (["algo=dipo", "critic=true"], "exact, learned"),
         (["algo=dipo", "updates=none"], "updates=none"),
+        (["algo=dipo", "seed=1,a"], "seed=a"),
+        (["algo=dipo", "seed="], "seed="),
         (
             ["algo=dipo", "case="],
             "case=? is missing; valid are all, equal, lopsided, unequal, imitated",
