@@ -111,7 +111,8 @@ def variants(
 def broadest(marks: Sequence[Mark], tasks: Sequence[str]) -> Mark:
     """Return the variant that has run on more tasks than every other, or () where none has.
 
-    It is the one that the others depart from, and needs no name of its own.
+    It is the one that the others depart from, and needs no name of its own. Where a record lacks a
+    setting that matters, that name is the record's, as it cannot be told which variant it is.
 
     Args:
         marks: of each run, the settings in which it differs from others, and their values.
@@ -120,8 +121,10 @@ def broadest(marks: Sequence[Mark], tasks: Sequence[str]) -> Mark:
     reach: dict[Mark, set[str]] = {}
     for mark, task in zip(marks, tasks, strict=True):
         reach.setdefault(mark, set()).add(task)
-    first, second = sorted(reach, key=lambda mark: -len(reach[mark]))[:2]
-    return first if len(reach[first]) > len(reach[second]) else ()
+    most = max(map(len, reach.values()))
+    known = len({tuple(key for key, _ in mark) for mark in reach}) == 1
+    widest = [mark for mark, found in reach.items() if len(found) == most]
+    return widest[0] if known and len(widest) == 1 else ()
 
 
 def listed(mark: Mark, plain: Mark = ()) -> str:

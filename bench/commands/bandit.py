@@ -15,7 +15,7 @@ An algorithm that takes commands has a second row, commanded: every mode that it
 asked for equally often. Settings are those of `run task=bandit`, and what is given, as in
 algo.actor.steps=5. Results found in DIR that are not trained anew stay in table and figure
 (default: results/bandit), those of other seeds too, if their updates and critic were the same: the
-table has means over seeds, the figure the first of them.
+table has means over seeds, the figure the first of them. So other settings want another DIR.
 """
 
 from __future__ import annotations

@@ -98,6 +98,22 @@ def test_the_variant_of_most_tasks_has_the_plain_name(tmp_path):
     ]
 
 
+def test_a_record_that_lacks_what_tells_variants_apart_is_pooled_with_none(tmp_path):
+    for task in ("maze-v1", "maze-v2"):
+        configured(tmp_path, 0, task=task, algo__labels="clusters")
+    configured(tmp_path, 1, algo__labels="task")
+    configured(tmp_path, 2)  # of a build that had no such setting
+    found, _ = names(tmp_path)
+    assert {name for _, name, seed in found if seed == 2} == {"alpha"}
+    assert {name for _, name, seed in found if seed == 0} == {"alpha · labels=clusters"}
+
+
+def test_values_that_read_alike_are_no_error(tmp_path):
+    configured(tmp_path, 0, algo__steps=1)
+    configured(tmp_path, 1, algo__steps="1")
+    assert len(names(tmp_path)[0]) == 2
+
+
 def test_runs_that_learned_beside_the_physics_are_a_variant(tmp_path):
     for seed in (0, 1):
         configured(tmp_path, seed, algo__n_step=3, overlap=bool(seed))
