@@ -34,8 +34,9 @@ SIZES = (
 )  # fmt: skip
 REPAIRS = (
     ("play", "held random actions, scaled bonus", (
-        "exploration.warmup", "exploration.hold", "novelty.coef", "novelty.normalize",
-        "novelty.frequencies", "novelty.lr", "novelty.recent", "explorer.scale")),
+        "normalize", "exploration.warmup", "exploration.hold", "novelty.coef", "novelty.anneal",
+        "novelty.normalize", "novelty.frequencies", "novelty.lr", "novelty.recent",
+        "explorer.scale")),
     ("ascent", "ascent from executed actions and samples", (
         "target_start", "ascent_steps", "ascent_lr")),
     ("batches", "half successes, shared failures", (

@@ -344,7 +344,7 @@ def inherit(
 
     Args:
         critic: changed in place.
-        parents: (G,) int64.
+        parents: (G,) int64, from 0.
         fresh: (G,) bool; where true the copy starts with no momentum (its curvature estimate,
             which belongs to the inherited weights, is kept).
         optimizer: Adam of this critic, or None for a target network.

@@ -282,7 +282,9 @@ class DDiffPG(Learner):
         if inheritance is None:
             return
         lead = range(self.lead)
-        parents = [*lead, *(self.lead + p for p in inheritance.parents)]
+        # What no earlier mode has part of begins with the Q-function that explores or has explored.
+        explores = 0 if self.lead else self.config.modes.most
+        parents = [*lead, *(self.lead + p if p >= 0 else explores for p in inheritance.parents)]
         self.arrange(parents, [*(False for _ in lead), *inheritance.fresh])
         before = self.embeddings.clone()
         role = torch.full_like(self.role, -1)
@@ -307,10 +309,14 @@ class DDiffPG(Learner):
         inherit(self.target_critic, of, still, None)
 
     def end_exploring(self) -> None:
-        """Leave the batch to the modes, once no episode will explore any more."""
+        """Leave the batch to the modes, once no episode will explore any more.
+
+        The Q-function that has explored stays behind the modes', for such as are found later.
+        """
         if self.lead and self.num_modes and self.explorer.ended(self.exploration.steps):
-            modes = range(self.num_modes)
-            self.arrange([1 + k for k in modes], [False for _ in modes])
+            modes = range(1, self.num_modes + 1)
+            spare = self.config.modes.most + 1 - self.num_modes
+            self.arrange([*modes, *[0] * spare], [*(False for _ in modes), *[True] * spare])
             self.lead = 0
 
     def learn(self) -> Scalars:

@@ -12,6 +12,7 @@ from bench import testing
 from bench.algos.common.exploration import ExplorationConfig
 from bench.algos.common.novelty import EpisodicCounts, NovelD, NoveltyConfig
 from bench.algos.ddiffpg.explorer import ExplorerConfig
+from bench.algos.ddiffpg.modes import Inheritance
 from bench.algos.dsac_d import ReturnCritic
 from bench.api import Spec, Transition
 from bench.configuration import resolve, understand
@@ -273,7 +274,7 @@ def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
         adam = [one["exp_avg"][2 * lead : 2 * lead + 4] for one in algo.critic_opt.state.values()]
         return [value.detach().clone() for value in values + adam]
 
-    before = state(1)
+    before, explored = state(1), state(0)[0][0]
     algo.end_exploring()
     assert algo.lead == 1, "400 env steps: too early"
     algo.exploration.steps = 480
@@ -295,6 +296,8 @@ def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
     assert not algo.role.eq(0).any() and algo.lead == 0
     assert all(torch.equal(one, other) for one, other in zip(
         algo.critic.parameters(), twin.critic.parameters(), strict=True))  # fmt: skip
+    algo.adopt(Inheritance([0, -1], fresh=[False, True], embeddings=[0, -1]))
+    torch.testing.assert_close(state(0)[0][1], explored, msg="a mode like no earlier one")
 
 
 @pytest.mark.parametrize("kept", [True, False])
