@@ -21,8 +21,9 @@ import pandas as pd
 from bench.analysis import comparison, tables
 from bench.analysis.load import final_scores, finished, load_results
 from bench.configuration import as_dict, resolve, understand
+from bench.errors import UsageError
 from bench.settings import flat
-from bench.words import parse
+from bench.words import integer, parse
 from docs.studies import train
 
 FOLDER, SUITE = Path("results/reference/ablation"), Path("results/reference/quick")
@@ -104,9 +105,10 @@ def draw(every: list[tuple[str, str, list[str]]]) -> None:
 def main(words: list[str]) -> int:
     """Run all rows but the last, whose runs are the reference; draw."""
     _, values = parse(words, {"seeds": "10,11,12", "until": str(len(REPAIRS))})
+    until = integer("until", values["until"], least=0)
     every = rows()
     for seed in values["seeds"].split(","):
-        for name, _, line in every[: min(int(values["until"]) + 1, len(REPAIRS))]:
+        for name, _, line in every[: min(until + 1, len(REPAIRS))]:
             words = [f"algo={ALGO}", f"task={TASK}", f"seed={seed}", "preset=paper", *line]
             if status := train(FOLDER, name, words):
                 return status
@@ -115,4 +117,8 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"ablation: {error}", file=sys.stderr)
+        sys.exit(2)

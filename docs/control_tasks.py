@@ -22,6 +22,7 @@ from scipy import stats
 
 import bench
 from bench.__main__ import main as run
+from bench.errors import UsageError
 from bench.words import integer, parse
 
 FOLDER = Path("results/reference")
@@ -98,4 +99,8 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"control_tasks: {error}", file=sys.stderr)
+        sys.exit(2)

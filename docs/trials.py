@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from bench.analysis.mazes import draw_visits
 from bench.analysis.style import INK, OTHER, mode_color, new_figure, steps_axis
+from bench.errors import UsageError
 from bench.tasks.layout import CELL, LAYOUTS
 from bench.words import parse
 from docs.marks import write
@@ -59,13 +60,13 @@ def covered(progress: list[dict[str, float]], steps: int) -> str:
 
 
 def succeeded(episodes: pd.DataFrame, steps: int) -> str:
-    """Return the success of an evaluation, sampled / on command by the mode it obtains."""
+    """Return an evaluation's success, sampled / each command's share of the way it obtains."""
     own = episodes[episodes["env_steps"] == steps]
     if own.empty:
         return NONE
     sampled = own.loc[own["protocol"] == "sampled", "success"].mean()
     commanded = [group for _, group in own[own["protocol"] == "commanded"].groupby("commanded")]
-    shares = [f"{group['success'].mean():.2f}" for group in sorted(commanded, key=obtained)]
+    shares = [f"{share_obtained(group):.2f}" for group in sorted(commanded, key=obtained)]
     return f"{sampled:.2f} / {', '.join(shares) or NONE}"
 
 
@@ -76,6 +77,11 @@ def obtained(episodes: pd.DataFrame) -> str:
     """
     names = episodes.loc[episodes["success"], "mode_name"]
     return str(names.mode().iloc[0]) if len(names) else "~"
+
+
+def share_obtained(episodes: pd.DataFrame) -> float:
+    """Return the share of a command's episodes in which it obtains its mode (see `obtained`)."""
+    return float((episodes["mode_name"] == obtained(episodes)).mean())
 
 
 def rows() -> Iterator[dict[str, str]]:
@@ -117,7 +123,7 @@ def explored() -> Figure:
 
 
 def learned() -> Figure:
-    """Return success of some trials: commanded, by the mode obtained, sampled and in training."""
+    """Return how some trials fared: commanded, by the mode obtained, sampled and in training."""
     columns = max(map(len, LEARNED.values()))
     drawn = new_figure(1.75 * columns, 1.75 * len(LEARNED) + 0.5)
     grid = drawn.subplots(len(LEARNED), columns, sharex=True, sharey=True)
@@ -149,14 +155,14 @@ def learned() -> Figure:
 
 
 def evaluated(episodes: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
-    """Return success by env steps: sampled, and of the best command for each mode obtained."""
+    """Return success by env steps, sampled, and the best command's share of each mode obtained."""
     sampled = episodes[episodes["protocol"] == "sampled"].groupby("env_steps")["success"].mean()
     commands = episodes[episodes["protocol"] == "commanded"].groupby(["env_steps", "commanded"])
     found = [
-        {"env_steps": steps, "mode": obtained(group), "success": group["success"].mean()}
+        {"env_steps": steps, "mode": obtained(group), "share": share_obtained(group)}
         for (steps, _), group in commands
     ]
-    best = pd.DataFrame(found).groupby(["env_steps", "mode"])["success"].max().unstack()
+    best = pd.DataFrame(found).groupby(["env_steps", "mode"])["share"].max().unstack()
     return sampled, best.drop(columns="~", errors="ignore")
 
 
@@ -170,4 +176,8 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"trials: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -15,6 +15,7 @@ from bench.analysis import comparison, mazes, ranking, survival, tables
 from bench.analysis.load import LAST, algorithms, final_scores, table
 from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import INK, algo_colors, new_figure, steps_axis
+from bench.commands.bandit import over_seeds
 from bench.tasks.bandit import CASES
 from docs import withdrawn
 from docs.marks import write
@@ -141,14 +142,15 @@ def policies() -> pd.DataFrame:
     classes = {r.facts["algo"]: r.facts["algo_info"]["policy"] for r in runs}
     presets = {r.facts["algo"]: r.facts["preset"] for r in runs}
     scores = final_scores(table(runs))
-    bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv").set_index(["algo", "case"])["kept"]
+    bandit = pd.read_csv(REFERENCE / "bandit" / "bandit.csv")
+    kept_of = {key: over_seeds(of) for key, of in bandit.groupby(["algo", "case"])["kept"]}
     rows = []
     for algo in algorithms(table(runs)):
         policy = classes[algo]
         name = f"{algo} ({presets[algo]})" if algo in PUBLISHED else algo
         row = {"algorithm": name, "policy class": policy}
-        kept = [str(bandit.get((algo, case), "–")) for case in CASES]
-        row["bandit"] = " / ".join(kept) if algo in bandit else "–"
+        kept = [kept_of.get((algo, case), "–") for case in CASES]
+        row["bandit"] = " / ".join(kept) if algo in set(bandit["algo"]) else "–"
         for task in COMMON:
             part = scores[(scores["algo"] == algo) & (scores["task"] == task)]
             row[task] = shares(part)

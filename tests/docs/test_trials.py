@@ -29,14 +29,14 @@ def test_what_a_trial_did_not_get_to_is_not_told():
 
 def test_commands_are_ordered_by_what_they_obtain():
     names = ["A2", "A2", "A1", "A1", "failure", "failure", "A1", "failure"]
-    command = [0, 0, 0, 1, 1, 2, 3, 3]  # 0 obtains A2 twice, 1 and 3 A1 and nothing, 2 nothing
+    command = [0, 0, 0, 1, 1, 2, 3, 3]  # 0 obtains A2 twice of three, 1 and 3 A1, 2 nothing
     episodes = pd.DataFrame({
         "env_steps": 400_000, "protocol": "commanded", "commanded": command, "mode_name": names,
         "success": [name != "failure" for name in names],
     })  # fmt: skip
     free = episodes.assign(protocol="sampled")
     told = trials.succeeded(pd.concat([episodes, free]), 400_000)
-    assert told == "0.62 / 0.50, 0.50, 1.00, 0.00"
+    assert told == "0.62 / 0.50, 0.50, 0.67, 0.00"
 
 
 def test_of_commands_for_a_mode_the_best_is_drawn():
