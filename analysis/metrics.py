@@ -151,9 +151,10 @@ def obtained(e: Evaluations) -> np.ndarray:
     the two shares averaged. Judged on the same episodes a policy that ignores commands would look
     obedient.
     """
-    count = np.maximum(e.halves.sum(axis=-1, keepdims=True), 1)
-    share = (e.halves / count)[..., : e.num_modes]  # (2, G, C, K)
-    chosen = share.argmax(axis=2)[:, :, None]  # (2, G, 1, K)
+    count = e.halves.sum(axis=-1, keepdims=True)
+    share = (e.halves / np.maximum(count, 1))[..., : e.num_modes]  # (2, G, C, K)
+    asked = count.sum(axis=0) > 0  # (G, C, 1); of a table with other protocols' rows not all are
+    chosen = np.where(asked, share, -1).argmax(axis=2)[:, :, None]  # (2, G, 1, K)
     held_out = np.take_along_axis(share[::-1], chosen, axis=2)[:, :, 0]
     return held_out.mean(axis=0)
 

@@ -32,6 +32,7 @@ from bench.analysis.style import algo_colors, algo_markers, palette
 from bench.analysis.variants import KEYS, names_apart, tell_apart
 from bench.known import Known
 from bench.reference import REFERENCE, reference_below
+from bench.storage import atomic
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 PARALLEL = 50  # runs beyond which tasks are drawn side by side
@@ -99,9 +100,8 @@ def write_page(
         page |= {"manifest": "", "packed_manifest": packed(page["manifest"])}
     template = jinja2.Template(TEMPLATE.read_text(), autoescape=True)
     index = out / "index.html"
-    beside = out / "index.html.tmp"  # a browser never sees half a page
-    beside.write_text(template.render(page))
-    beside.replace(index)
+    with atomic(index) as file:  # a browser never sees half a page
+        file.write(template.render(page).encode())
     return index
 
 

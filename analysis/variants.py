@@ -155,7 +155,7 @@ def differences(settings: Sequence[dict[str, Any]]) -> set[str]:
     values: dict[str, set[str]] = {}
     for one in settings:
         for key, value in one.items():
-            values.setdefault(key, set()).add(repr(value))
+            values.setdefault(key, set()).add(str(value))
     return {key for key, found in values.items() if len(found) > 1}
 
 
@@ -177,18 +177,25 @@ def names_apart(runs: Iterable[tuple[Any, ...]]) -> list[str]:
     """
     known = list(runs)
     presets: dict[tuple[str, str], set[str]] = {}
-    homes: dict[tuple[Any, ...], set[str]] = {}
+    homes: dict[tuple[Any, ...], set[tuple[Any, str]]] = {}
     for task, algo, preset, *_ in known:
         if isinstance(preset, str):
             presets.setdefault((task, algo), set()).add(preset)
     tuned = {algo for (_, algo), names in presets.items() if len(names) > 1}
     for task, algo, preset, experiment, seed, variant in known:
         own = preset if algo in tuned else None
-        homes.setdefault((task, algo, own, variant, seed), set()).add(experiment)
-    repeated = {algo for (_, algo, *_), names in homes.items() if len(names) > 1}
+        homes.setdefault((task, algo, own, variant), set()).add((seed, experiment))
+    repeated = {algo for (_, algo, *_), seeds in homes.items() if clash(seeds)}
     found = []
     for _, algo, preset, experiment, _, variant in known:
         parts = [preset] if algo in tuned and isinstance(preset, str) else []
         parts += [experiment] if algo in repeated else []
         found.append((f"{algo} ({', '.join(parts)})" if parts else algo) + variant)
     return found
+
+
+def clash(seeds: set[tuple[Any, str]]) -> bool:
+    """Say whether some of several experiments' seeds may be the same; None is any of them."""
+    experiments = {experiment for _, experiment in seeds}
+    known = [seed for seed, _ in seeds]
+    return len(experiments) > 1 and (None in known or len(set(known)) < len(known))

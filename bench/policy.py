@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 import bench.algos
@@ -36,6 +38,25 @@ def settings_of(entry: Entry, stored: dict[str, Any]) -> Any:
     for was in entry.renamed.keys() & stored.keys():
         OmegaConf.update(named, entry.renamed[was], stored[was])
     return OmegaConf.to_object(OmegaConf.merge(entry.config, named))
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Say which file does not fit this build, where reading its settings or state fails.
+
+    Raises:
+        UsageError: naming the file and what is wrong with it.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except (AttributeError, LookupError, OmegaConfBaseException, RuntimeError, TypeError,
+            ValueError) as error:  # fmt: skip
+        text = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} does not fit this build ({type(error).__name__}: {text})"
+        ) from None
 
 
 def spec_of(stored: dict[str, Any]) -> Spec:
@@ -92,6 +113,8 @@ def load_task(run_dir: str | Path, plugins: Sequence[str] = (), **changes: Any) 
     """
     stored = load_stored(run_dir, "cpu")
     entry = entry_of(stored, "task", bench.tasks.registry, plugins, run_dir)
+    with fitting(Path(run_dir) / "policy.pt"):
+        settings_of(entry, stored["task_settings"])  # as they are: a change is the user's
     config = settings_of(entry, stored["task_settings"] | changes)
     unnamed = [name for name in getattr(config, "modules", ()) if name not in plugins]
     if unnamed:
@@ -156,15 +179,11 @@ def load_learner(run_dir: str | Path, plugins: Sequence[str] = ()) -> Algorithm:
     except FileNotFoundError:
         raise UsageError(f"{run_dir}: no checkpoint.pt, which alone holds what was learned from"
                          ) from None  # fmt: skip
-    config = settings_of(entry, stored["settings"])
+    with fitting(Path(run_dir) / "policy.pt"):
+        config = settings_of(entry, stored["settings"])
     algo: Algorithm = entry.factory(spec_of(stored["spec"]), config, "cpu")
-    try:
+    with fitting(path):
         algo.load_state_dict(load_state(content, path, "cpu")["algo"])
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise UsageError(
-            f"{path} does not fit this build ({type(error).__name__}: {text})"
-        ) from None
     return algo
 
 
@@ -177,17 +196,20 @@ def load_policy(run_dir: str | Path, device: str = "cpu", plugins: Sequence[str]
         plugins: modules to import first; what a policy names itself is not imported.
 
     Raises:
-        UsageError: if there is none, or it is damaged, or comes from a plugin that is not among
-            `plugins`.
+        UsageError: if there is none, or it is damaged, of another build, or comes from a plugin
+            that is not among `plugins`.
     """
     stored = load_stored(run_dir, device)
     entry = entry_of(stored, "algo", bench.algos.discover(), plugins, run_dir)
-    config = settings_of(entry, stored["settings"])
+    path = Path(run_dir) / "policy.pt"
+    with fitting(path):
+        config = settings_of(entry, stored["settings"])
     spec = spec_of(stored["spec"])
     algo: Algorithm = entry.factory(spec, config, device)
-    if isinstance(algo, StoresPolicy):
-        state = {FORMER.get(key, key): value for key, value in stored["state"].items()}
-        algo.load_policy_state_dict(state)
-    else:
-        algo.load_state_dict(stored["state"])
+    with fitting(path):
+        if isinstance(algo, StoresPolicy):
+            state = {FORMER.get(key, key): value for key, value in stored["state"].items()}
+            algo.load_policy_state_dict(state)
+        else:
+            algo.load_state_dict(stored["state"])
     return Policy(algo, device, spec.obs_dim)

@@ -25,7 +25,7 @@ from bench.errors import LostError, NotFinite, UsageError, described
 from bench.evaluation import evaluate, protocols, summarise
 from bench.finite import ACTION_BOUND, BOUND, Scalars, check, non_finite, parameters
 from bench.loggers import Loggers
-from bench.policy import policy_state
+from bench.policy import fitting, policy_state
 from bench.probes import cluster_tree, headings, value_maps
 from bench.provenance import digest, git_revision, hardware, now, versions
 from bench.records import EpisodeLog, Record
@@ -494,7 +494,7 @@ class Run:
         """
         path = self.record.path / "checkpoint.pt"
         state = load_state(path, path, self.device)
-        try:
+        with fitting(path):
             self.algo.load_state_dict(state["algo"])
             self.rollout.set_state(state["env"])
             numbers = {name: state[name] for name in ("env_steps", "updates", "seconds", "shown")}
@@ -502,11 +502,6 @@ class Run:
             start, before = state["start"], list(state["computed"])
             episodes, progress = int(state["episodes"]), int(state["progress"])
             generators = state["torch"].cpu(), state["cuda"]
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            text = " ".join(str(error).split())
-            raise UsageError(
-                f"{path} does not fit this build ({type(error).__name__}: {text})"
-            ) from None
         self.episodes.restore(episodes)
         self.facts["evaluated"] = self.episodes.counts()
         self.record.restore_progress(progress)

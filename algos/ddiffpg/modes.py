@@ -163,7 +163,10 @@ class Modes:
         )
         row = np.full(len(self.labels), np.nan)
         row[some] = distances(self.summaries[some], summary)[0, :-1]
-        means = [np.nanmean(row[self.labels == mode]) for mode in range(self.count)]
+        means = [  # a mode may have lost all of its successes where shares are not equal
+            np.nanmean(row[self.labels == mode]) if (self.labels == mode).any() else np.inf
+            for mode in range(self.count)
+        ]
         return int(np.argmin(means))
 
     def surplus(self, among: np.ndarray) -> int:
@@ -287,6 +290,8 @@ class Modes:
         if self.config.equal:
             return torch.ones(self.count)
         sizes = self.sizes()
+        if not sizes.sum():
+            return torch.ones(self.count)  # one mode, of failures alone
         return (sizes * self.count / sizes.sum()).float()
 
     def tubes(self) -> Tensor:

@@ -79,7 +79,8 @@ class KnownWays(nn.Module):
         envs = len(self.passed)
         path = episodes.position[:envs, :, None]  # (N, T + 1, 1, P)
         times = torch.arange(path.shape[1], device=path.device)
-        so_far = (times <= episodes.length[:envs, None])[..., None]
+        length = episodes.length[:envs, None]
+        so_far = ((times <= length) & (length > 0))[..., None]  # else the start is of the last one
         for mode in range(len(shortest)):
             self.passed[:, mode] = (self.near(path, self.places[mode]) & so_far).any(1)
         self.passed[:, len(shortest) :] = False

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,7 @@ from bench.errors import UsageError
 from bench.registry import load_plugins, unknown
 from bench.rollout import Rollout
 from bench.settings import Settings, check_writable
+from bench.storage import atomic
 from bench.tasks import make_task
 from bench.tasks.bandit import CASES, NEAR, WIDTH, Case
 from bench.tasks.bandit import PEAKS as PLACES
@@ -52,6 +54,8 @@ IMITATED = 0.1  # and one that a policy has imitated: uniform actions put 0.07 n
 NUM_ENVS, FILLED, SAMPLES = 8, 4_000, 2_000
 IMITATION = 1_000  # gradient steps in which a policy imitates what the replay begins with
 WIDEST = 8  # columns of the figure
+# of bandit.csv, beside others
+COLUMNS = ("algo", "case", "in_mode", "kept", "critic", "updates", "seed")
 OFTEN, SELDOM = 1, 10  # updates per vector step of the policy's own actions, on-policy and else
 
 
@@ -90,6 +94,7 @@ def main(words: list[str]) -> int:
     out = Path(given["out"])
     check_writable(out, "out")
     out.mkdir(parents=True, exist_ok=True)
+    stored_table(out), stored_samples(out)  # refused before the first is trained, if not readable
     for (algo, case), seed in product(pairs, seeds):
         start = time.perf_counter()
         trained, rollout = begin(algo, case, seed, exact, changes)
@@ -251,36 +256,67 @@ def keep(out: Path, row: dict[str, Any], action: Tensor) -> None:
     What was trained otherwise, by other updates or critic, is no seed of it and goes, too. Samples
     (S, 2) are kept of the first seed.
     """
-    table = pd.DataFrame([row])
-    if (out / "bandit.csv").exists():
-        old = pd.read_csv(out / "bandit.csv")
-        same = (old["algo"] == row["algo"]) & (old["case"] == row["case"])
+    table, old = pd.DataFrame([row]), stored_table(out)
+    if old is not None:
+        # what is commanded follows its plain row, and an older one belongs to an older policy
+        same = old["algo"].isin([row["algo"], f"{row['algo']} (commanded)"])
+        same &= old["case"] == row["case"]
         alike = (old["updates"] == row["updates"]) & (old["critic"] == row["critic"])
         table = pd.concat([old[~same | alike & (old["seed"] != row["seed"])], table])
     if "first_modes" in table:  # a number of modes, or none; not 4.0
         table["first_modes"] = table["first_modes"].astype("Int64")
     order = table["case"].map(list(CASES).index)
     table = table.assign(order=order).sort_values(["algo", "order", "seed"]).drop(columns="order")
-    table.to_csv(out / "bandit.csv", index=False)
+    with atomic(out / "bandit.csv") as file:
+        table.to_csv(file, index=False)
     seeds = table[(table["algo"] == row["algo"]) & (table["case"] == row["case"])]["seed"]
     if row["seed"] > seeds.min():
         return
     stored = stored_samples(out)
     stored[f"{row['algo']}.{row['case']}"] = (127 * action).round().to(torch.int8).numpy()
-    np.savez_compressed(out / "actions.npz", **stored)  # type: ignore[arg-type]
+    with atomic(out / "actions.npz") as file:
+        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
+
+
+def stored_table(out: Path) -> pd.DataFrame | None:
+    """Return the rows in a folder; None if it has none.
+
+    Raises:
+        UsageError: if they cannot be read.
+    """
+    path = out / "bandit.csv"
+    if not path.exists():
+        return None
+    try:
+        table = pd.read_csv(path, dtype={"first_modes": "Int64"})
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path}: no table ({error})") from None
+    missing = [key for key in COLUMNS if key not in table]
+    if missing:
+        raise UsageError(f"{path}: no table of this command's, it lacks {', '.join(missing)}")
+    return table
 
 
 def stored_samples(out: Path) -> dict[str, np.ndarray]:
-    """Return the samples in a folder, each (S, 2) in 127ths."""
-    if not (out / "actions.npz").exists():
+    """Return the samples in a folder, each (S, 2) in 127ths.
+
+    Raises:
+        UsageError: if they cannot be read.
+    """
+    path = out / "actions.npz"
+    if not path.exists():
         return {}
-    with np.load(out / "actions.npz") as stored:
-        return dict(stored)
+    try:
+        with np.load(path) as stored:
+            return dict(stored)
+    except (BadZipFile, EOFError, OSError, ValueError) as error:
+        raise UsageError(f"{path}: no samples ({error})") from None
 
 
 def write(out: Path) -> None:
     """Write the Markdown table and the figure of everything in the folder."""
-    table = pd.read_csv(out / "bandit.csv", dtype={"first_modes": "Int64"})
+    table = stored_table(out)
+    assert table is not None, "written by `keep`"
     head = ["algorithm", "case", "share of each peak", "in a mode", "modes kept", "seeds",
             "updates", "modes at first (in a mode)"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]

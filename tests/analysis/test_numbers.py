@@ -129,6 +129,18 @@ def test_where_modes_part_only_who_heads_for_all_of_them_has_entropy(num_modes):
     assert scores.tolist() == pytest.approx([0, 1, 1])
 
 
+def test_no_command_is_no_command_for_a_mode():
+    """Free episodes of one table with commanded ones, and a mode that one half never obtains."""
+    evaluation, command = np.repeat([0, 1], [4, 6]), np.array([-1] * 4 + [0] * 2 + [1] * 4)
+    label = np.array([0, 0, 1, 1, -1, 0, 1, 1, 1, 1])
+    each = np.ones(10)
+    both = metrics.Evaluations(evaluation, label, label >= 0, each, each, command, 2, each)
+    own = evaluation == 1
+    alone = metrics.Evaluations(np.zeros(6, int), label[own], label[own] >= 0, each[own],
+                                each[own], command[own], 2, each[own])  # fmt: skip
+    assert metrics.obtained(both)[1] == pytest.approx(metrics.obtained(alone)[0])
+
+
 def test_command_metrics_by_hand():
     # command 0 obtains A in 3 of 4 of either half, command 1 obtains B in all, nothing obtains C
     labels = [0, 0, 0, 0, 0, 0, -1, -1] + [1] * 8

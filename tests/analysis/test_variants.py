@@ -164,6 +164,14 @@ def test_a_setting_that_older_records_lack_makes_no_difference(tmp_path):
     assert {algo for _, algo, _ in names(tmp_path)[0]} == {"alpha"}
 
 
+def test_a_record_of_unknown_settings_may_be_of_a_seed_that_another_experiment_has(tmp_path):
+    configured(tmp_path, 0, experiment="first", algo__n_step=3)
+    make_run(tmp_path, "alpha", 0, experiment="second")  # has no config.yaml
+    found, notes = names(tmp_path)
+    assert {algo for _, algo, _ in found} == {"alpha (first)", "alpha (second)"}
+    assert notes == []
+
+
 @pytest.mark.parametrize(("columns", "width"), [(1, 3.9), (4, 8.8)])
 def test_long_names_stay_in_their_panels_and_within_the_figure(columns, width):
     names = [f"alpha (block-{k}) · modes.discover=True, modes.labels=clusters" for k in range(4)]

@@ -46,6 +46,37 @@ def test_seeds_are_rows_of_their_own_and_means_in_the_table(tmp_path):
     assert f" | {in_mode} | 2.3 (1–4) | 3 | 1 | –" in row
 
 
+def test_what_a_replaced_policy_was_commanded_goes_with_it(tmp_path):
+    action = torch.zeros(8, 2)
+    facts = {"case": "equal", **bandit.measure(action), "critic": "exact", "updates": 1}
+    for name, seed in (("pmoe", 0), ("pmoe (commanded)", 0), ("pmoe (commanded)", 1), ("pmoe", 0)):
+        bandit.keep(tmp_path, {"algo": name, **facts, "seed": seed}, action)
+    table = bandit.stored_table(tmp_path)
+    assert list(zip(table["algo"], table["seed"], strict=True)) == [
+        ("pmoe", 0), ("pmoe (commanded)", 1),
+    ]  # fmt: skip
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bandit.csv", "", "bandit.csv: no table"),
+        ("bandit.csv", "a,b\n1,2\n", "it lacks algo, case"),
+        ("actions.npz", "PK", "actions.npz: no samples"),
+    ],
+)
+def test_a_damaged_folder_is_refused_before_anything_is_trained(
+    tmp_path, capsys, monkeypatch, name, content, said
+):
+    (tmp_path / name).write_text(content)
+    monkeypatch.setattr(bandit, "begin", None)
+    assert main(["bandit", "algo=td3", "case=equal", "updates=1", f"out={tmp_path}"]) == 2
+    message = capsys.readouterr().err
+    assert said in message and message.count("\n") == 1
+    assert (tmp_path / name).read_text() == content
+
+
 def test_a_row_says_what_its_policy_began_with_and_older_rows_stay(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bandit, "begin", partial(bandit.begin, imitation=1))
     small, out = "algo.hidden=[8]", f"out={tmp_path}"

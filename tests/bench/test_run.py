@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import bench
@@ -86,6 +87,24 @@ def test_done_is_skipped_other_settings_refused_overwrite_obeyed(tmp_path, capsy
     assert "algo.gamma was 0.99, is 0.9" in message and record.read_text() == before
     assert run(tmp_path, *words, "algo.gamma=0.9", "overwrite=true") == 0
     assert record.read_text() != before
+
+
+@pytest.mark.parametrize("change", ["setting", "network", "task"])
+def test_a_policy_of_another_build_is_refused_in_one_line(tmp_path, capsys, change):
+    assert run(tmp_path, "algo=td3", "task=pointmaze-v1", "env_steps=800", "report=false") == 0
+    place = tmp_path / "default/pointmaze-v1/td3/seed=0"
+    stored = torch.load(place / "policy.pt", weights_only=True)
+    if change == "network":
+        weights = stored["state"]["actor"]
+        weights[next(key for key, value in weights.items() if value.dim())] = torch.zeros(3, 7)
+    else:
+        stored["settings" if change == "setting" else "task_settings"]["gone"] = 1
+    torch.save(stored, place / "policy.pt")
+    (place / "checksums.json").unlink()
+    capsys.readouterr()
+    assert main(["eval", str(place), "episodes=2"]) == 2
+    message = capsys.readouterr().err
+    assert "policy.pt does not fit this build" in message and message.count("\n") == 1
 
 
 def test_a_report_follows_the_last_run_unless_it_is_not_wanted(tmp_path, capsys):
