@@ -16,6 +16,7 @@ asked for equally often. Settings are those of `run task=bandit`, and what is gi
 algo.actor.steps=5. Results found in DIR that are not trained anew stay in table and figure
 (default: results/bandit), those of other seeds too, if their updates and critic were the same: the
 table has means over seeds, the figure the first of them. So other settings want another DIR.
+Several commands may add to one DIR at once.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from rich.console import Console
 from torch import Tensor
 
@@ -53,6 +55,7 @@ KEPT = 0.05  # share of the samples that makes a mode a kept one
 IMITATED = 0.1  # and one that a policy has imitated: uniform actions put 0.07 near each peak
 NUM_ENVS, FILLED, SAMPLES = 8, 4_000, 2_000
 IMITATION = 1_000  # gradient steps in which a policy imitates what the replay begins with
+LOCK = ".lock"  # of a folder that several commands add to at once
 WIDEST = 8  # columns of the figure
 # of bandit.csv, beside others
 COLUMNS = ("algo", "case", "in_mode", "kept", "critic", "updates", "seed")
@@ -256,26 +259,29 @@ def keep(out: Path, row: dict[str, Any], action: Tensor) -> None:
     What was trained otherwise, by other updates or critic, is no seed of it and goes, too. Samples
     (S, 2) are kept of the first seed.
     """
-    table, old = pd.DataFrame([row]), stored_table(out)
-    if old is not None:
-        # what is commanded follows its plain row, and an older one belongs to an older policy
-        same = old["algo"].isin([row["algo"], f"{row['algo']} (commanded)"])
-        same &= old["case"] == row["case"]
-        alike = (old["updates"] == row["updates"]) & (old["critic"] == row["critic"])
-        table = pd.concat([old[~same | alike & (old["seed"] != row["seed"])], table])
-    if "first_modes" in table:  # a number of modes, or none; not 4.0
-        table["first_modes"] = table["first_modes"].astype("Int64")
-    order = table["case"].map(list(CASES).index)
-    table = table.assign(order=order).sort_values(["algo", "order", "seed"]).drop(columns="order")
-    with atomic(out / "bandit.csv") as file:
-        table.to_csv(file, index=False)
-    seeds = table[(table["algo"] == row["algo"]) & (table["case"] == row["case"])]["seed"]
-    if row["seed"] > seeds.min():
-        return
-    stored = stored_samples(out)
-    stored[f"{row['algo']}.{row['case']}"] = (127 * action).round().to(torch.int8).numpy()
-    with atomic(out / "actions.npz") as file:
-        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
+    with FileLock(out / LOCK):
+        table, old = pd.DataFrame([row]), stored_table(out)
+        if old is not None:
+            # what is commanded follows its plain row, and an older one belongs to an older policy
+            same = old["algo"].isin([row["algo"], f"{row['algo']} (commanded)"])
+            same &= old["case"] == row["case"]
+            alike = (old["updates"] == row["updates"]) & (old["critic"] == row["critic"])
+            table = pd.concat([old[~same | alike & (old["seed"] != row["seed"])], table])
+        if "first_modes" in table:  # a number of modes, or none; not 4.0
+            table["first_modes"] = table["first_modes"].astype("Int64")
+        order = table["case"].map(list(CASES).index)
+        table = (
+            table.assign(order=order).sort_values(["algo", "order", "seed"]).drop(columns="order")
+        )
+        with atomic(out / "bandit.csv") as file:
+            table.to_csv(file, index=False)
+        seeds = table[(table["algo"] == row["algo"]) & (table["case"] == row["case"])]["seed"]
+        if row["seed"] > seeds.min():
+            return
+        stored = stored_samples(out)
+        stored[f"{row['algo']}.{row['case']}"] = (127 * action).round().to(torch.int8).numpy()
+        with atomic(out / "actions.npz") as file:
+            np.savez_compressed(file, **stored)  # type: ignore[arg-type]
 
 
 def stored_table(out: Path) -> pd.DataFrame | None:
@@ -315,7 +321,8 @@ def stored_samples(out: Path) -> dict[str, np.ndarray]:
 
 def write(out: Path) -> None:
     """Write the Markdown table and the figure of everything in the folder."""
-    table = stored_table(out)
+    with FileLock(out / LOCK):
+        table, actions = stored_table(out), stored_samples(out)
     assert table is not None, "written by `keep`"
     head = ["algorithm", "case", "share of each peak", "in a mode", "modes kept", "seeds",
             "updates", "modes at first (in a mode)"]  # fmt: skip
@@ -329,7 +336,7 @@ def write(out: Path) -> None:
                  len(rows), rows["updates"].iloc[0], first]  # fmt: skip
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     (out / "bandit.md").write_text("\n".join(lines) + "\n")
-    figure(table, stored_samples(out)).savefig(out / "bandit.png", dpi=110)
+    figure(table, actions).savefig(out / "bandit.png", dpi=110)
 
 
 def over_seeds(counts: pd.Series[int]) -> str:

@@ -1,5 +1,7 @@
 """The bandit's command: what it writes, keeps and refuses."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -44,6 +46,24 @@ def test_seeds_are_rows_of_their_own_and_means_in_the_table(tmp_path):
     (row,) = (tmp_path / "bandit.md").read_text().splitlines()[2:]
     in_mode = f"{found['in_mode'].mean():.2f}"
     assert f" | {in_mode} | 2.3 (1–4) | 3 | 1 | –" in row
+
+
+def test_commands_that_add_to_one_folder_at_once_lose_no_row(tmp_path, monkeypatch):
+    """Each reads the table and writes it anew: slowed down, they would meet in between."""
+    stored_table = bandit.stored_table
+
+    def slowly(out):
+        table = stored_table(out)
+        time.sleep(0.2)
+        return table
+
+    monkeypatch.setattr(bandit, "stored_table", slowly)
+    action = torch.zeros(8, 2)
+    row = {"algo": "td3", "case": "equal", **bandit.measure(action), "critic": "exact"}
+    with ThreadPoolExecutor(4) as pool:
+        for seed in range(4):
+            pool.submit(bandit.keep, tmp_path, row | {"updates": 1, "seed": seed}, action)
+    assert stored_table(tmp_path)["seed"].tolist() == [0, 1, 2, 3]
 
 
 def test_what_a_replaced_policy_was_commanded_goes_with_it(tmp_path):
