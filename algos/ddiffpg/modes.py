@@ -37,7 +37,8 @@ class ModesConfig:
     most: int = 12  # modes
     beyond: str = "merge"  # merge | drop: the nearest clusters, or the smallest, beyond `most`
     capacity: int = 400  # episodes kept: one half successes, shared equally by modes, one failures
-    evict: str = "longest"  # longest | random: which success gives way
+    evict: str = "longest"  # longest | random | spread: which success gives way; spread: one of
+    # those that began nearest to each other, so that a mode is known from wherever it can begin
     failures: str = "shared"  # shared | nearest: whose batches hold a failed episode
     stuck: float = 1.0  # weight in draws of a failed episode's last steps, in which it stays where
     # it ends, relative to all others
@@ -55,8 +56,8 @@ class ModesConfig:
             raise ValueError(f"labels={self.labels!r}: valid are clusters, task")
         if self.labels == "task" and not self.discover:
             raise ValueError("labels=task: needs modes.discover=true")
-        if self.evict not in ("longest", "random"):
-            raise ValueError(f"evict={self.evict!r}: valid are longest, random")
+        if self.evict not in ("longest", "random", "spread"):
+            raise ValueError(f"evict={self.evict!r}: valid are longest, random, spread")
         if self.failures not in ("shared", "nearest"):
             raise ValueError(f"failures={self.failures!r}: valid are shared, nearest")
         require(self, "(0, 1]", "stuck")
@@ -170,7 +171,7 @@ class Modes:
         return int(np.argmin(means))
 
     def surplus(self, among: np.ndarray) -> int:
-        """Return which success gives way: of the largest mode among these, longest or random.
+        """Return which success gives way: of the largest mode among these, as `evict` says.
 
         Without equal shares it is the oldest, whatever its mode.
         """
@@ -178,11 +179,15 @@ class Modes:
             return int(among[0])
         labels, counts = np.unique(self.labels[among], return_counts=True)
         crowd = among[self.labels[among] == labels[counts.argmax()]]
-        if self.config.evict == "random":
-            which = torch.randint(len(crowd), (), device=self.episodes.device, generator=self.rng)
-            return int(crowd[int(which)])
-        lengths = self.episodes.length[[self.slots[i] for i in crowd]]
-        return int(crowd[int(lengths.argmax())])
+        slots = [self.slots[i] for i in crowd]
+        if self.config.evict == "longest":
+            return int(crowd[int(self.episodes.length[slots].argmax())])
+        if self.config.evict == "spread":
+            start = self.episodes.position[slots, 0]
+            gap = torch.cdist(start, start).fill_diagonal_(torch.inf).amin(0)
+            crowd = crowd[(gap <= gap.min() + 1e-6).cpu().numpy()]
+        which = torch.randint(len(crowd), (), device=self.episodes.device, generator=self.rng)
+        return int(crowd[int(which)])
 
     def forget(self, which: list[int]) -> None:
         """Drop the successes at these places."""

@@ -254,6 +254,29 @@ def test_memory_keeps_the_shortest_of_a_full_mode():
     assert sorted(episodes.length[modes.slots].tolist()) == [2, 3, 3, 3]
 
 
+def test_memory_keeps_starts_that_lie_apart():
+    gone = set()
+    for seed in range(8):
+        episodes, rng = Episodes(replace(SPEC), 8, "cpu"), torch.Generator().manual_seed(seed)
+        modes = Modes(episodes, ModesConfig(capacity=8, loop_radius=0.1, evict="spread"), rng)
+        for at in (0.0, 1.0, 1.25, 2.0, 3.0):
+            play(episodes, 3, "success", at=at)
+            modes.add_episode(0)
+        gone |= {1.0, 1.25} - set(episodes.position[modes.slots, 0, 1].tolist())
+        assert {0.0, 2.0, 3.0} < set(episodes.position[modes.slots, 0, 1].tolist())
+    assert gone == {1.0, 1.25}, "of two that are near to each other either may go"
+
+
+@pytest.mark.parametrize("dim", [0, 2])
+def test_starts_that_are_all_one_give_way_at_random(dim):
+    episodes = Episodes(replace(SPEC, position_dim=dim), 60, "cpu")
+    rng = torch.Generator().manual_seed(0)
+    modes = Modes(episodes, ModesConfig(capacity=20, discover=False, evict="spread"), rng)
+    modes.slots, modes.labels = list(range(10)), np.zeros(10, np.int64)
+    episodes.allocate()
+    assert {modes.surplus(np.arange(10)) for _ in range(200)} == set(range(10))
+
+
 def step_of(t, reward, terminated=False, truncated=False):
     """Return the t-th step of two environments; the second is 100 further on and ends never."""
     obs = torch.tensor([[float(t)], [100.0 + t]]).expand(2, 4).clone()
