@@ -68,12 +68,14 @@ def understand(words: list[str]) -> Request:
     given = {}
     for word in words:
         key, mark, value = word.partition("=")
+        if key.lstrip("+~").partition(".")[0] == "names":
+            raise UsageError(f"{word}: give algo=NAME and task=NAME")
         if mark and key in NAMED:
             given[key] = value
     load_plugins(names(given.get("plugins", "")))
     algos, tasks = bench.algos.discover(), bench.tasks.discover()
     for key in ("algo", "task"):
-        if not given.get(key):
+        if not names(given.get(key, "")):
             raise UsageError(f"{key}=? is missing; `python -m bench list {key}s` shows all names")
     own_layout = any(word.startswith("task.layout=") for word in words)
     chosen = Request(
@@ -98,10 +100,16 @@ def understand(words: list[str]) -> Request:
     # Hydra composes a sweep once without what is swept, so the groups need values of their own
     first = {"override algo": chosen.algos[0]}, {"override task": chosen.tasks[0]}
     store.store(name="request", node={"defaults": ["config", *first, "_self_"]})
-    for algo in chosen.algos:
-        store.store(group="algo", name=algo, node=algos[algo].config)
-    for task in chosen.tasks:
-        store.store(group="task", name=task, node=tasks[task].config)
+    groups: tuple[tuple[str, list[str], Registry], ...] = (
+        ("algo", chosen.algos, algos), ("task", chosen.tasks, tasks),
+    )  # fmt: skip
+    for group, wanted, registry in groups:
+        for name in wanted:
+            try:
+                store.store(group=group, name=name, node=registry[name].config)
+            except OmegaConfBaseException as error:
+                reason = str(error).splitlines()[0]
+                raise UsageError(f"{registry.kind} {name!r}: its settings: {reason}") from None
     for budget, preset in product(names(budgets[0]), names(presets[0])):
         store.store(budget, {"budget": budget}, "budget", "_global_")
         store.store(preset, {"preset": preset}, "preset", "_global_")
@@ -168,10 +176,8 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
         merged = OmegaConf.merge(merged, part)
     from_budget = merged.pop("algo")  # after the presets: a budget may shorten the warm-up
     values: Any = OmegaConf.create({})
-    homes = preset_folders([algo, task])
-    folders = [name for name in ("all", algo.info.get("data"), algo.name) if name]
-    silent = not any((home / preset / name).is_dir() for home in homes for name in folders)
-    if silent and preset != "none" and fields(algo.config):
+    homes, folders = preset_folders([algo, task]), preset_parts(algo)
+    if not has_preset(preset, algo, task):
         having = sorted({path.name for home in homes for path in (home / preset).glob("*")})
         raise UsageError(f"preset={preset}: {algo.name} has none; {', '.join(having)} have")
     for folder in folders:
@@ -186,6 +192,18 @@ def tuned(budget: str, preset: str, algo: Entry, task: Entry) -> dict[str, Any]:
     node: Any = OmegaConf.to_container(OmegaConf.merge(merged, {"algo": values}))
     node["task"] = restrict(node["task"], task.config)
     return node | {"names": {"algo": algo.name, "task": task.name}}
+
+
+def has_preset(preset: str, algo: Entry, task: Entry) -> bool:
+    """Say whether a preset says anything of an algorithm on a task, if there is anything to say."""
+    homes, folders = preset_folders([algo, task]), preset_parts(algo)
+    says = any((home / preset / name).is_dir() for home in homes for name in folders)
+    return says or preset == "none" or not fields(algo.config)
+
+
+def preset_parts(algo: Entry) -> list[str]:
+    """Return the names of a preset's folders that are about an algorithm."""
+    return [name for name in ("all", algo.info.get("data"), algo.name) if name]
 
 
 def preset_folders(entries: Iterable[Entry]) -> list[Path]:

@@ -19,6 +19,7 @@ from bench.seeding import EVALUATION, derive
 
 BATCH = 100  # episodes stepped together
 MIN_PER_MODE = 10  # episodes of every commanded mode
+PROTOCOLS = ("sampled", "commanded", "random-start", "specified")
 FREE = -1  # "commanded" where nothing was commanded
 
 
@@ -27,7 +28,7 @@ class Protocol:
     """One way of asking a policy for episodes.
 
     Attributes:
-        name: sampled | commanded | random-start | specified.
+        name: one of `PROTOCOLS`.
         commands: (E,) commanded mode of each episode, or FREE.
         training: whether episodes start where training starts.
         specified: whether the policy acts as its source does in evaluation (`ActsAsSpecified`).

@@ -7,6 +7,7 @@ import difflib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 from bench.errors import UsageError
 
 T = TypeVar("T", bound=Callable[..., Any])
+NAME = re.compile(r"[A-Za-z][\w.-]*")  # of what is registered: part of a path and a word of Hydra's
+TAKEN = ("all", "null", "true", "false", "nan", "inf")  # that mean something else there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +65,19 @@ class Registry(Mapping[str, Entry]):
                 docstring's first line.
 
         Raises:
-            UsageError: if the name is taken by something else, or `config` is no dataclass.
+            UsageError: if the name is none or taken by something else, or `config` is no dataclass.
         """
+        if not NAME.fullmatch(name) or name.lower() in TAKEN:
+            raise UsageError(
+                f"{self.kind} {name!r}: a name has letters, digits, '_', '-' and '.', begins with "
+                f"a letter and is none of {', '.join(TAKEN)}"
+            )
         if not (inspect.isclass(config) and dataclasses.is_dataclass(config)):
             raise UsageError(f"{self.kind} {name!r}: config must be a dataclass, got {config!r}")
 
         def decorate(factory: T) -> T:
             known = self.entries.get(name)
-            if known and known.factory.__qualname__ != factory.__qualname__:
+            if known and origin(known.factory) != origin(factory):
                 raise UsageError(
                     f"{self.kind} {name!r} is already registered by {known.factory.__module__}"
                 )
@@ -98,6 +106,18 @@ class Registry(Mapping[str, Entry]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+
+def origin(factory: Callable[..., Any]) -> tuple[str, str]:
+    """Return what tells a factory from others of its name: where it is written, and its name there.
+
+    Where is its file, which may run as a script and be imported, too; in a notebook its module.
+    """
+    try:
+        where = str(Path(inspect.getfile(factory)).resolve())
+    except (TypeError, OSError):
+        where = factory.__module__
+    return where, factory.__qualname__
 
 
 def unknown(kind: str, name: str, valid: Mapping[str, Any] | list[str]) -> str:

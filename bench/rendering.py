@@ -12,8 +12,10 @@ from PIL import Image, ImageDraw
 
 from bench.api import Scene
 from bench.errors import UsageError
+from bench.storage import atomic
 
 Color = Sequence[float]
+GEOMS = 10_000  # of a scene without paths, at most
 
 
 class Painter:
@@ -22,12 +24,13 @@ class Painter:
     Args:
         scene: model and camera.
         size: pixels of the square pictures.
+        pieces: of paths, in one picture at most: what `trails` add to the scene.
 
     Raises:
         UsageError: if nothing can be drawn here.
     """
 
-    def __init__(self, scene: Scene, size: int) -> None:
+    def __init__(self, scene: Scene, size: int, pieces: int = 0) -> None:
         import mujoco
 
         self.mujoco, self.model, camera = mujoco, scene.model, scene.camera
@@ -43,7 +46,7 @@ class Painter:
         self.mirrored = camera.mirrored
         self.half_width = camera.distance * np.tan(np.radians(camera.fovy / 2))
         try:
-            self.renderer = mujoco.Renderer(self.model, size, size)
+            self.renderer = mujoco.Renderer(self.model, size, size, max_geom=GEOMS + pieces)
         except Exception as error:  # every backend raises its own
             why = str(error)
             if os.environ.get("MUJOCO_GL") == "disable":
@@ -71,8 +74,6 @@ class Painter:
             rgba = np.array([*color[:3], 1.0], np.float32)
             radius = width / 100 * self.half_width
             for start, stop in itertools.pairwise(thinned(points, 2 * radius)):
-                if scene.ngeom >= scene.maxgeom:
-                    break
                 geom = scene.geoms[scene.ngeom]
                 kind = mujoco.mjtGeom.mjGEOM_CAPSULE
                 mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba)
@@ -121,21 +122,25 @@ def tile(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 def write_video(folder: Path, name: str, frames: Sequence[np.ndarray], fps: int) -> Path:
     """Write an mp4 by imageio-ffmpeg, or a GIF where that is missing; return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         import imageio_ffmpeg
     except ImportError:
         path = folder / f"{name}.gif"
         first, *rest = (Image.fromarray(frame) for frame in frames)
-        first.save(path, save_all=True, append_images=rest, duration=1000 // fps, loop=0)
+        with atomic(path) as file:
+            first.save(file, "GIF", save_all=True, append_images=rest, duration=1000 // fps, loop=0)
         return path
-    path = folder / f"{name}.mp4"
+    path, unfinished = folder / f"{name}.mp4", folder / f".{name}.tmp.mp4"
     height, width, _ = frames[0].shape
-    writer = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=fps, macro_block_size=2, quality=7
-    )
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    try:
+        writer = imageio_ffmpeg.write_frames(
+            str(unfinished), (width, height), fps=fps, macro_block_size=2, quality=7
+        )
+        writer.send(None)
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame))
+        writer.close()
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return path

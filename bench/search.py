@@ -14,6 +14,7 @@ import yaml
 
 from bench.configuration import Request
 from bench.errors import UsageError
+from bench.evaluation import PROTOCOLS
 from bench.registry import unknown
 from bench.settings import Settings
 from bench.standing import place_of
@@ -95,7 +96,7 @@ def best(found: Path) -> str:
 
 
 def check_objective(settings: Settings) -> None:
-    """Check that a search has an objective that there is.
+    """Check that settings have an objective that there is (see `objective`).
 
     Raises:
         UsageError: naming the valid ones.
@@ -105,7 +106,9 @@ def check_objective(settings: Settings) -> None:
     if settings.objective is None:
         raise UsageError("objective=? is missing: a search needs to know what is to be largest, as "
                          "in objective=solved_modes")  # fmt: skip
-    metric = settings.objective.rpartition(".")[2]
+    protocol, mark, metric = settings.objective.rpartition(".")
+    if mark and protocol not in PROTOCOLS:
+        raise UsageError(unknown("protocol of objective", protocol, list(PROTOCOLS)))
     if metric not in METRICS:
         raise UsageError(unknown("objective", metric, sorted(METRICS)))
 

@@ -14,6 +14,7 @@ from omegaconf import MISSING
 from bench.errors import UsageError
 
 MAX_SEED = 2**32 - 1  # the largest that NumPy's, Gymnasium's and other libraries' seeds share
+MOST = 2**31 - 1  # what libraries count threads and environments by
 MAX_THREADS = 8  # networks this small gain nothing from more
 LOGGERS = ("tensorboard", "wandb")
 NEUTRAL = (  # settings that change nothing else that is recorded; a run may continue with others
@@ -127,6 +128,9 @@ def check(settings: Settings) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UsageError(f"{key}={value}: must be at least 1")
+    for key in ("num_envs", "threads"):
+        if positive[key] > MOST:
+            raise UsageError(f"{key}={positive[key]}: must be at most {MOST}")
     if settings.eval.specified < 0:
         raise UsageError(f"eval.specified={settings.eval.specified}: must be at least 0")
     if not 0 <= settings.seed <= MAX_SEED:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from bench.errors import UsageError
@@ -50,7 +50,7 @@ def swept(words: Iterable[str]) -> list[str]:
         override = parsed(word)
         if override is None or not override.is_sweep_override() or word.startswith("hydra"):
             continue
-        if not override.is_discrete_sweep():
+        if not override.is_discrete_sweep() or isinstance(override.value(), Glob):
             raise UsageError(f"{word}: valid are values, with commas between them")
         found.append(word)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
@@ -21,13 +22,24 @@ def parse(words: list[str], defaults: dict[str, str]) -> tuple[list[str], dict[s
     plain, values = [], dict(defaults)
     for word in words:
         key, mark, value = word.partition("=")
-        if not mark or "/" in key:
+        if not mark or "/" in key or (word.endswith("/") and Path(word).is_dir()):
             plain.append(word)
         elif key not in defaults:
             raise UsageError(unknown("setting", key, list(defaults)))
         else:
             values[key] = value
     return plain, values
+
+
+def one_run(command: str, plain: list[str]) -> str:
+    """Return the one folder among the plain words of a command on a run.
+
+    Raises:
+        UsageError: if there is none, or several.
+    """
+    if len(plain) != 1:
+        raise UsageError(f"{command} needs one run directory, as in ./seed=0")
+    return plain[0]
 
 
 def integer(key: str, value: str, least: int = 1, most: int = MOST) -> int:

@@ -25,7 +25,7 @@ from bench.policy import load_policy, load_task
 from bench.printing import show
 from bench.settings import cores
 from bench.storage import tell_unchecked
-from bench.words import integer, parse, seed_of
+from bench.words import integer, one_run, parse, seed_of
 
 UNTOUCHED = 2**40  # counts as env steps, so that its seeds are those of no run's evaluation
 
@@ -36,13 +36,12 @@ def main(words: list[str]) -> int:
         print(__doc__)
         return 0
     plain, values = parse(words, {"episodes": "100", "mode": "", "seed": "0", "plugins": ""})
-    if len(plain) != 1:
-        raise UsageError("eval needs one run directory")
+    folder = one_run("eval", plain)
     episodes = integer("episodes", values["episodes"])
     plugins = names(values["plugins"])
-    policy = load_policy(plain[0], plugins=plugins)
-    task = load_task(plain[0], plugins)
-    tell_unchecked(Path(plain[0]))
+    policy = load_policy(folder, plugins=plugins)
+    task = load_task(folder, plugins)
+    tell_unchecked(Path(folder))
     if values["mode"]:
         mode = integer("mode", values["mode"], 0)
         if mode >= policy.num_modes:
@@ -52,7 +51,7 @@ def main(words: list[str]) -> int:
         asked = list(protocols(task, policy.algo, episodes))
     silence_mujoco()
     shown = Table(
-        "protocol", "command", "episodes", "success", "return", "modes", title=escape(plain[0])
+        "protocol", "command", "episodes", "success", "return", "modes", title=escape(folder)
     )
     seed = seed_of(values["seed"])
     played = []

@@ -35,7 +35,7 @@ from bench.policy import Policy, load_learner, load_policy, load_stored, load_ta
 from bench.registry import unknown
 from bench.settings import cores
 from bench.storage import tell_unchecked
-from bench.words import integer, parse, seed_of
+from bench.words import integer, one_run, parse, seed_of
 
 SOURCES = ("policy", "replay")
 
@@ -49,9 +49,7 @@ def main(words: list[str]) -> int:
         "source": "policy", "episodes": "100", "mode": "", "seed": "0", "id": "", "plugins": "",
     }  # fmt: skip
     plain, values = parse(words, defaults)
-    if len(plain) != 1:
-        raise UsageError("export needs one run directory")
-    run_dir, source, plugins = plain[0], values["source"], names(values["plugins"])
+    run_dir, source, plugins = one_run("export", plain), values["source"], names(values["plugins"])
     if source not in SOURCES:
         raise UsageError(unknown("source", source, list(SOURCES)))
     stored = load_stored(run_dir, "cpu")

@@ -6,10 +6,12 @@ python -m bench list [algos|tasks] [plugins=module,...]
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 import bench.algos
 import bench.tasks
-from bench.errors import UsageError
+from bench.configuration import names
+from bench.errors import UsageError, described
 from bench.printing import show
 from bench.registry import Registry, load_plugins
 from bench.words import parse
@@ -21,7 +23,7 @@ def main(words: list[str]) -> int:
         print(__doc__)
         return 0
     plain, values = parse(words, {"plugins": ""})
-    load_plugins([name for name in values["plugins"].strip("[]").split(",") if name])
+    load_plugins(names(values["plugins"]))
     for word in plain:
         if word not in ("algos", "tasks"):
             raise UsageError(f"list {word!r}: valid are algos, tasks")
@@ -37,7 +39,8 @@ def table(title: str, registry: Registry, columns: list[str]) -> Table:
     """Return a registry as a table with further columns from its entries' info."""
     shown = Table("name", *columns, "what", title=title)
     for name, entry in sorted(registry.items()):
-        shown.add_row(name, *(entry.info.get(column, "") for column in columns), entry.summary)
+        cells = (entry.info.get(column, "") for column in columns)
+        shown.add_row(*map(Text, (name, *cells, entry.summary)))  # not markup: [k] stays [k]
     return shown
 
 
@@ -48,7 +51,15 @@ def tasks_table() -> Table:
     for name, entry in registry.items():
         modes = ""
         if entry.info.get("suite") != "no":
-            found = bench.tasks.make_task(name).modes
-            modes = f"{len(found)}: {', '.join(found)}"
-        shown.add_row(name, entry.summary, modes, entry.info.get("source", ""))
+            modes = modes_of(name)
+        shown.add_row(*map(Text, (name, entry.summary, modes, entry.info.get("source", ""))))
     return shown
+
+
+def modes_of(name: str) -> str:
+    """Return how many modes a task has and their names, or why it cannot be built as it comes."""
+    try:
+        found = bench.tasks.make_task(name).modes
+    except Exception as error:  # a plugin's own, which is to hide no other task
+        return f"cannot be built: {described(error)}"
+    return f"{len(found)}: {', '.join(found)}"

@@ -9,6 +9,7 @@ length. Writes RUN_DIR/render/: episodes.mp4 (a GIF without the package imageio-
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from bench.errors import UsageError
 from bench.evaluation import Actor, isolated_generator, mode_name
 from bench.policy import Policy, load_policy, load_task
 from bench.rollout import play_episodes
-from bench.storage import tell_unchecked
-from bench.words import integer, parse, seed_of
+from bench.settings import check_writable
+from bench.storage import atomic, tell_unchecked
+from bench.words import integer, one_run, parse, seed_of
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ def main(words: list[str]) -> int:
         return 0
     defaults = {"episodes": "8", "size": "320", "fps": "25", "seed": "0", "plugins": ""}
     plain, values = parse(words, defaults)
-    if len(plain) != 1:
-        raise UsageError("render needs one run directory")
+    folder = one_run("render", plain)
+    out = Path(folder) / "render"
+    check_writable(out, "render")
     plugins, seed = names(values.pop("plugins")), seed_of(values.pop("seed"))
     numbers = {key: integer(key, value) for key, value in values.items()}
-    policy, task = load_policy(plain[0], plugins=plugins), load_task(plain[0], plugins)
-    tell_unchecked(Path(plain[0]))
+    policy, task = load_policy(folder, plugins=plugins), load_task(folder, plugins)
+    tell_unchecked(Path(folder))
     groups = max(policy.num_modes, 1)
     count = numbers["episodes"] * (groups if policy.num_modes else 12)
     commands = np.arange(count) % groups if policy.num_modes else np.full(count, -1)
@@ -62,20 +65,20 @@ def main(words: list[str]) -> int:
     scene = env.scene
     if scene is None:
         raise UsageError(f"render: task {task.name!r} has no MuJoCo scene of the suite")
-    painter = rendering.Painter(scene, numbers["size"])
-    try:
+    with ExitStack() as opened:
+        opened.callback(env.close)
+        size, pieces = numbers["size"], count * (task.horizon + 1)
+        painter = opened.enter_context(closing(rendering.Painter(scene, size, task.horizon + 1)))
+        large = opened.enter_context(closing(rendering.Painter(scene, 2 * size, pieces)))
         episodes = play(policy, env, scene, commands, seed)
         tell(episode.diverged for episode in episodes)
         chosen = choose(episodes)
-        out = Path(plain[0]) / "render"
+        out.mkdir(exist_ok=True)
         video = rendering.write_video(out, "episodes", film(painter, task, chosen), numbers["fps"])
         trails = [(e.path, rgb(e.mode, task)) for e in sorted(episodes, key=lambda e: e.mode)]
-        large = rendering.Painter(scene, 2 * numbers["size"])
-        Image.fromarray(large.frame(chosen[0].states[0], trails, 0.5)).save(out / "paths.png")
-        large.close()
-    finally:
-        painter.close()
-        env.close()
+        picture = Image.fromarray(large.frame(chosen[0].states[0], trails, 0.5))
+        with atomic(out / "paths.png") as file:
+            picture.save(file, "PNG")
     for episode in chosen:
         command = "sampled" if episode.command < 0 else f"mode {episode.command}"
         print(f"{command}: {mode_name(task, episode.mode)} after {len(episode.states)} steps")

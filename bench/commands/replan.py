@@ -29,8 +29,11 @@ from bench.policy import load_policy, load_task
 from bench.printing import show
 from bench.records import atomic
 from bench.replanning import Outcome, make_plan, replan
+from bench.settings import check_writable
 from bench.storage import tell_unchecked
-from bench.words import integer, parse, seed_of
+from bench.words import integer, one_run, parse, seed_of
+
+LONGEST = 1000  # times the task's horizon
 
 
 def main(words: list[str]) -> int:
@@ -47,20 +50,21 @@ def main(words: list[str]) -> int:
         "plugins": "",
     }
     plain, values = parse(words, defaults)
-    if len(plain) != 1:
-        raise UsageError("replan needs one run directory")
+    folder = one_run("replan", plain)
+    out = Path(folder) / "replan"
+    check_writable(out, "replan")
     episodes = integer("episodes", values["episodes"])
-    factor = integer("horizon", values["horizon"])
+    factor = integer("horizon", values["horizon"], most=LONGEST)
     seed, window = seed_of(values["seed"]), integer("window", values["window"], 0)
     plugins = names(values["plugins"])
-    policy, known = load_policy(plain[0], plugins=plugins), load_task(plain[0], plugins)
-    tell_unchecked(Path(plain[0]))
+    policy, known = load_policy(folder, plugins=plugins), load_task(folder, plugins)
+    tell_unchecked(Path(folder))
     tasks = {
-        name: load_task(plain[0], plugins, layout=layout, horizon=factor * known.horizon)
+        name: load_task(folder, plugins, layout=layout, horizon=factor * known.horizon)
         for name, layout in layouts(values["layout"], known).items()
     }
     silence_mujoco()
-    plan = make_plan(plain[0], policy, known, window)
+    plan = make_plan(folder, policy, known, window)
     lines, panels, diverged = [], [], []
     for name, task in tasks.items():
         outcome = replan(policy, task, plan, episodes, seed)
@@ -71,7 +75,6 @@ def main(words: list[str]) -> int:
             Panel(f"{name}: {line['success']:.0%}", task.layout or (), task.cell or 1.0,
                   outcome.paths, outcome.commands, outcome.success)
         )  # fmt: skip
-    out = Path(plain[0]) / "replan"
     out.mkdir(exist_ok=True)
     facts = {
         "horizon": factor * known.horizon, "window": plan.window, "progress": plan.progress,
@@ -80,7 +83,7 @@ def main(words: list[str]) -> int:
     with atomic(out / "replan.json") as file:
         file.write(json.dumps(facts, indent=1).encode())
     paths_by_group(panels, "mode").savefig(out / "replan.png", dpi=160)
-    show(table_of(plain[0], lines))
+    show(table_of(folder, lines))
     tell(diverged)
     print(f"Figure and numbers: {out}")
     return 0

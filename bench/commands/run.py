@@ -60,6 +60,8 @@ from bench.storage import tell_unchecked
 from bench.sweeps import check_places, common, expanded, placed, plain, swept
 
 ATTEMPTS = 3  # times that a launcher is started
+FLAGS = ("-m", "--multirun")
+SHOWN = ("job", "hydra", "all")  # settings that --cfg shows
 PATIENCE = 60  # s that runs without their workers may take to save
 
 
@@ -78,6 +80,9 @@ def main(words: list[str]) -> int:
         if "=" not in word and not word.startswith(("-", "~")):
             raise UsageError(f"run {word!r}: give key=value, as in algo=sac")
     flags = [word for word in words if word.startswith("-")]
+    for flag in flags:
+        if flag not in FLAGS:
+            raise UsageError(f"run {flag!r}: valid flags are {', '.join(FLAGS)}, --cfg job, --help")
     request = understand([word for word in words if not word.startswith("-")])
     if shown:
         if several := swept(request.words):
@@ -85,12 +90,14 @@ def main(words: list[str]) -> int:
         first = request.overrides(*next(iter(request.combinations())))
         resolve(first)
         values = ["--resolve"] if "job" in shown else []  # those of a run, no formulas
-        return hydra_run([*first[:3], *request.words, *flags, *shown, *values])
+        return hydra_run([*first[:3], *request.words, *shown, *values])
     if search.sweeper_of(words):
-        return find_best(request, flags)
+        return find_best(request)
     request = replace(request, words=placed(request.words))
     runs = [resolve(line) for names in request.combinations()
             for line in expanded(request.overrides(*names))]  # fmt: skip
+    if runs[0].objective is not None:
+        search.check_objective(runs[0])
     check_places(runs)
     check_installed(launcher_of(request.words))
     if any(word.lstrip("+").startswith("hydra") for word in request.words):
@@ -107,16 +114,24 @@ def main(words: list[str]) -> int:
     if len(runs) == 1 and not any(word.startswith("hydra/launcher=") for word in words):
         return single(runs[0], states[0], source)
     here = [settings for settings, state in zip(runs, states, strict=True) if state != "elsewhere"]
-    return sweep(request, runs, here, flags if "-m" in flags else [*flags, "-m"])
+    return sweep(request, runs, here, flags or ["-m"])
 
 
 def take_shown(words: list[str]) -> tuple[list[str], list[str]]:
-    """Part Hydra's flags that show settings, and the word after each, from all other words."""
+    """Part Hydra's flags that show settings, and the value of each, from all other words.
+
+    Raises:
+        UsageError: on a value that Hydra has no settings for.
+    """
     others, shown = [], []
     rest = iter(words)
     for word in rest:
-        if word in ("--cfg", "-c", "--package", "-p"):
-            shown += [word, *filter(None, [next(rest, None)])]
+        flag, mark, value = word.partition("=")
+        if flag in ("--cfg", "-c", "--package", "-p"):
+            value = value if mark else next(rest, "")
+            if flag in ("--cfg", "-c") and value not in SHOWN:
+                raise UsageError(f"{flag} {value!r}: valid are {', '.join(SHOWN)}")
+            shown += [flag, value]
         else:
             others.append(word)
     return others, shown
@@ -209,7 +224,7 @@ def sweep(request: Request, runs: list[Settings], here: list[Settings], flags: l
     return max(report(runs), 1 if failed or status else 0)
 
 
-def find_best(request: Request, flags: list[str]) -> int:
+def find_best(request: Request) -> int:
     """Search for settings by one of Hydra's sweepers; report all trials and say which is best.
 
     Raises:
@@ -227,7 +242,7 @@ def find_best(request: Request, flags: list[str]) -> int:
     os.environ["BENCH_SIDE_BY_SIDE"] = str(cores())
     with stoppable(shared_folder(request, settings)) as stop_file:
         words = [f"hydra.sweep.dir='{launcher_folder(request, settings, stop_file)}'"]
-        status = hydra_run([*request.overrides(*names), *words, *environment_words(), *flags, "-m"])
+        status = hydra_run([*request.overrides(*names), *words, *environment_words(), "-m"])
         if stop_file.exists():
             say("interrupted; the same command continues the search")
             return 130

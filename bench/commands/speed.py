@@ -42,14 +42,14 @@ from rich.table import Table
 import bench.algos
 import bench.tasks
 from bench.algos.common.networks import PRECISIONS
-from bench.configuration import expand_algos, expand_tasks, names
+from bench.configuration import expand_algos, expand_tasks, has_preset, names
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
 from bench.printing import show
 from bench.provenance import git_revision, hardware, now, versions
 from bench.registry import load_plugins
 from bench.rollout import Rollout
-from bench.settings import check_writable, cores, resolve_device
+from bench.settings import MOST, check_writable, cores, resolve_device
 from bench.tasks.vector import WorldVectorEnv
 from bench.updates import (
     beside_stable_baselines3,
@@ -78,7 +78,7 @@ def main(words: list[str]) -> int:
     plain, values = parse(words, defaults | {key: str(value) for key, value in numbers.items()})
     if plain:
         raise UsageError(f"speed takes key=value words, not {plain[0]!r}")
-    number = {key: integer(key, values[key]) for key in numbers}
+    number = {key: integer(key, values[key], most=MOST) for key in numbers}
     algos, task, size = names(values["algo"]), values["task"], values["size"]
     load_plugins(names(values["plugins"]))
     bench.tasks.discover()
@@ -87,7 +87,7 @@ def main(words: list[str]) -> int:
     if size not in SIZES:
         raise UsageError(f"size={size!r}: valid are {', '.join(SIZES)}")
     precisions = names(values["precision"])
-    for name in precisions:
+    for name in precisions or [""]:
         if name not in PRECISIONS:
             raise UsageError(f"precision={name!r}: valid are {', '.join(PRECISIONS)}")
     if values["timed"] not in ("0", "1"):
@@ -101,7 +101,7 @@ def main(words: list[str]) -> int:
             known[name]  # or it is named as unknown
     torch.set_num_threads(number["torch_threads"])
     keep_freed_memory()
-    chosen = expand_algos(algos or ["all"])
+    chosen = sized(expand_algos(algos or ["all"]), algos, task, size)
     if timed and not any(map(has_replay, chosen)):
         raise UsageError(
             f"algo={','.join(algos)}: none of these learns from a replay, timed=0 counts actions"
@@ -118,6 +118,22 @@ def main(words: list[str]) -> int:
     how = {key: values[key] for key in ("task", "size", "precision")} | {"device": device}
     keep(Path(values["out"]), how | {key: number[key] for key in numbers}, found, timed)
     return 0
+
+
+def sized(chosen: list[str], asked: list[str], task: str, size: str) -> list[str]:
+    """Return the algorithms that the preset `size` says anything of; say which of `all` are not.
+
+    Raises:
+        UsageError: if one that is asked for by its name is not.
+    """
+    algos, entry = bench.algos.registry, bench.tasks.registry[task]
+    silent = [name for name in chosen if not has_preset(size, algos[name], entry)]
+    named = sorted(set(silent) & set(asked))
+    if named:
+        raise UsageError(f"size={size}: {', '.join(named)} has no such preset")
+    if silent:
+        print(f"left out, without a preset {size!r}: {', '.join(silent)}")
+    return [name for name in chosen if name not in silent]
 
 
 def keep(out: Path, how: dict[str, Any], found: dict[str, Any], timed: bool) -> None:

@@ -2,15 +2,20 @@
 
 import json
 import shutil
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import bench.tasks
 from bench.__main__ import main
+from bench.commands.render import Episode, choose, film
+from bench.errors import UsageError
 from bench.policy import load_policy, load_task
-from bench.rendering import thinned
+from bench.rendering import Painter, thinned, tile, write_video
 from bench.replanning import Follower, Plan, make_plan, replan
 
 REACH = Path(__file__).parents[2] / "results/reference/campaign/classes/reach/sac/seed=100"
@@ -110,3 +115,71 @@ def test_rendering_writes_a_video_and_a_picture(commanded, tmp_path, capsys):
     assert main(["render", str(arm), "episodes=1", "size=64"]) == 0
     assert main(["replan", str(arm)]) == 2
     assert "no layout" in capsys.readouterr().err
+
+
+def episode(command, mode, steps, diverged=False):
+    path = np.stack([np.linspace(0, 1, steps + 1), np.full(steps + 1, mode)], axis=1)
+    return Episode(np.full((steps, 3), float(steps)), path, command, mode, diverged)
+
+
+def test_shown_is_each_commands_success_of_median_length():
+    found = [episode(0, 1, 9), episode(0, -1, 2), episode(0, 1, 5), episode(0, 1, 7),
+             episode(1, -1, 3), episode(1, -1, 4)]  # fmt: skip
+    assert choose(found) == [found[3], found[4]]
+    free = [replace(one, command=-1) for one in found]
+    assert [one.mode for one in choose(free)] == [-1, 1], "one per mode obtained"
+
+
+def test_a_film_goes_on_until_the_last_episode_has_ended():
+    class Stub:
+        def frame(self, state, trails):
+            ((path, _),) = trails
+            drawn.append((float(state[0]), len(path)))
+            return np.full((10, 10, 3), 7, np.uint8)
+
+    drawn = []
+    chosen = [episode(0, 0, 2), episode(1, -1, 4)]
+    frames = film(Stub(), bench.tasks.make_task("pointmaze-v1"), chosen)
+    assert len(frames) == 4 + 12 and {frame.shape for frame in frames} == {(32, 20, 3)}
+    assert drawn == [(2.0, 2), (4.0, 2), (2.0, 3), (4.0, 3), (2.0, 3), (4.0, 4), (2.0, 3), (4.0, 5)]
+
+
+def test_pictures_are_tiled_row_by_row_to_even_sizes():
+    grid = tile([np.full((3, 5, 3), value, np.uint8) for value in (1, 2, 3)], 2)
+    assert grid.shape == (6, 10, 3)
+    assert [grid[0, 0, 0], grid[0, 5, 0], grid[3, 0, 0], grid[3, 5, 0]] == [1, 2, 3, 255]
+    assert tile([np.zeros((3, 5, 3), np.uint8)], 1).shape == (4, 6, 3)
+
+
+def test_every_path_is_drawn_however_many_there_are():
+    """MuJoCo's renderer holds 10,000 geoms unless it is told how many are to come."""
+    env = bench.tasks.make_task("pointmaze-v1").make(1, 0)
+    steps = np.linspace(-1, 1, 1_000)
+    paths = [(np.stack([steps, np.full_like(steps, y)], axis=1), (1.0, 0.0, 0.0))
+             for y in np.linspace(-1, 1, 12)]  # fmt: skip
+    try:
+        painter = Painter(env.scene, 64, pieces=12_000)
+    except UsageError as error:
+        pytest.skip(str(error))
+    with closing(painter):
+        painter.frame(env.scene.states()[0], paths, width=0.001)
+        geoms = painter.renderer.scene.geoms[: painter.renderer.scene.ngeom]
+        red = sum(np.allclose(geom.rgba, (1, 0, 0, 1)) for geom in geoms)
+    env.close()
+    assert red == 12 * 999
+
+
+def test_a_video_that_is_not_finished_leaves_nothing(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+
+    def interrupted():
+        yield np.zeros((16, 16, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    class Frames(list):
+        def __iter__(self):
+            return interrupted()
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path, "episodes", Frames([np.zeros((16, 16, 3), np.uint8)]), 5)
+    assert not list(tmp_path.iterdir())
