@@ -31,13 +31,14 @@ FOLDER = Path("results/reference/tried/ants")
 PAGE, SCRIPT = "results/reference/tried/ants.md", "docs.trials"
 TASKS = ("antmaze-v1", "antmaze-v2")
 COVERED = (384_000, 768_000)  # env steps
-EVALUATED = tuple(range(400_000, 3_600_001, 400_000))  # env steps
+EVALUATED = tuple(range(400_000, 4_000_001, 400_000))  # env steps
 EXPLORED = {  # trials, from left to right, and what is written above
     "uniform1": "uniform rows, seed 1", "rare1": "half by rarity, seed 1",
     "uniform2": "uniform rows, seed 2", "rare2": "half by rarity, seed 2",
 }  # fmt: skip
 LEARNED = {  # trials on each task, from left to right, of what each of them has more
-    "antmaze-v1": ("gate-n10", "large15", "new15", "small", "refine2", "away1", "leading2"),
+    "antmaze-v1": ("gate-n10", "large15", "new15", "small", "refine2", "away1", "leading2",
+                   "spread2"),
     "antmaze-v2": ("ema005", "gate-n10", "replay", "new15", "refine1", "seed101", "leading3"),
 }
 NONE = "–"
@@ -129,7 +130,10 @@ def learned() -> Figure:
     grid = drawn.subplots(len(LEARNED), columns, sharex=True, sharey=True)
     colors: dict[str, str | tuple[float, float, float]] = {}
     for row, (task, names) in zip(grid, LEARNED.items(), strict=True):
-        for axes, name in zip(row, names, strict=True):
+        for axes in row[len(names) :]:  # the panel above shows the steps instead
+            axes.set_axis_off()
+            grid[0, -1].tick_params(labelbottom=True)
+        for axes, name in zip(row, names, strict=False):
             lines = (FOLDER / f"{name}-{task}" / "progress.jsonl").read_text().splitlines()
             trained = pd.DataFrame(map(json.loads, lines)).set_index("env_steps")["train_success"]
             window = max(1, round(80_000 / float(np.diff(trained.index).mean())))
