@@ -37,8 +37,16 @@ EXPLORED = {  # trials, from left to right, and what is written above
     "uniform2": "uniform rows, seed 2", "rare2": "half by rarity, seed 2",
 }  # fmt: skip
 LEARNED = {  # trials on each task, from left to right, of what each of them has more
-    "antmaze-v1": ("gate-n10", "large15", "new15", "small", "refine2", "away1", "leading2",
-                   "spread2"),
+    "antmaze-v1": (
+        "gate-n10",
+        "large15",
+        "new15",
+        "small",
+        "refine2",
+        "away1",
+        "leading2",
+        "spread2",
+    ),
     "antmaze-v2": ("ema005", "gate-n10", "replay", "new15", "refine1", "seed101", "leading3"),
 }
 NONE = "–"
