@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Spec, Transition
-from bench.seeding import TRAINING, derive
+from bench.seeding import TRAINING, derive, put_back
 
 from . import register
 
@@ -29,7 +29,7 @@ class Random:
     num_modes = 0
 
     def __init__(self, spec: Spec, config: Config, device: str | torch.device) -> None:
-        self.act_dim = spec.act_dim
+        self.act_dim, self.seed = spec.act_dim, spec.seed
         self.rng = torch.Generator(device).manual_seed(derive(spec.seed, TRAINING))
 
     def act(self, obs: Tensor, explore: bool = False, mode: Tensor | None = None) -> Tensor:
@@ -50,4 +50,4 @@ class Random:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
-        self.rng.set_state(state["rng"].cpu())
+        put_back(self.rng, state["rng"], self.seed)

@@ -21,6 +21,7 @@ from gymnasium.spaces import Box
 from bench.api import HasReplay, Task, Transition
 from bench.errors import UsageError
 from bench.evaluation import mode_name
+from bench.finite import ACTION_BOUND
 from bench.rollout import Step
 
 NAME = "multimodal-rl-bench"
@@ -226,9 +227,13 @@ def read(name: str) -> list[Trajectory]:
         Trajectory(
             episode.observations.astype(np.float32), episode.actions.astype(np.float32),
             episode.rewards.astype(np.float32), bool(episode.terminations[-1]),
-            positions(episode),
+            positions(episode), notes,
         )
-        for episode in dataset.iterate_episodes()
+        for episode, notes in zip(
+            dataset.iterate_episodes(),
+            dataset.storage.get_episode_metadata(range(dataset.total_episodes)),
+            strict=True,
+        )
     ]  # fmt: skip
 
 
@@ -256,6 +261,18 @@ def check_fits(name: str, trajectories: Sequence[Trajectory], task: Task, num_en
                 raise UsageError(
                     f"data={name}: has {what} of {has} numbers, {task.name} of {needed}"
                 )
+        if len(one) > task.horizon:
+            raise UsageError(
+                f"data={name}: has an episode of {len(one)} steps, {task.name} of {task.horizon}"
+            )
+        for what, values in (("observation", one.obs), ("action", one.action),
+                             ("reward", one.reward), ("position", one.position)):  # fmt: skip
+            if not np.isfinite(values).all():
+                raise UsageError(f"data={name}: has {what}s that are not finite")
+        largest = np.abs(one.action).max(initial=0)
+        if largest > ACTION_BOUND:
+            raise UsageError(f"data={name}: has actions as large as {largest:.3g}, valid are -1 to "
+                             "1, the box that every task here acts in")  # fmt: skip
     if len(trajectories) < num_envs:
         raise UsageError(f"data={name}: has {len(trajectories)} episodes, which is less than one "
                          f"for each of num_envs={num_envs}")  # fmt: skip
@@ -288,7 +305,8 @@ def transitions(
 
 def stretched(one: Trajectory, task: Task) -> dict[str, np.ndarray]:
     """Return an episode's transitions, each field with T rows."""
-    success = bool(labelled(task, one).get("success", False))
+    known = one.notes.get("success")  # of what was played; else what its path says
+    success = bool(labelled(task, one).get("success", False) if known is None else known)
     return {
         "obs": one.obs[:-1], "action": one.action, "reward": one.reward, "next_obs": one.obs[1:],
         "terminated": ending(len(one), one.terminated),

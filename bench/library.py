@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def run(
 
 def several(value: Any) -> list[Any]:
     """Return one value as a list, several as they are."""
-    return [value] if isinstance(value, (str, int)) else list(value)
+    return [value] if isinstance(value, (str, numbers.Integral)) else list(value)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

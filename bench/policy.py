@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import bench.tasks
 from bench.api import Algorithm, Spec, StoresPolicy, Task
 from bench.errors import UsageError
 from bench.registry import Entry, Registry, load_plugins
+from bench.settings import resolve_device
 from bench.storage import Checksums, load_state
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -90,6 +92,8 @@ class Policy:
         if obs.ndim != 2 or obs.shape[1] != self.obs_dim:
             shape = tuple(obs.shape)
             raise ValueError(f"observations have shape {shape}; valid is (N, {self.obs_dim})")
+        if mode is not None and not isinstance(mode, numbers.Integral):
+            raise ValueError(f"mode={mode!r}: valid is one number, which all observations follow")
         if mode is not None and not 0 <= mode < self.num_modes:
             valid = f"0 to {self.num_modes - 1}" if self.num_modes else "none, it takes no commands"
             raise ValueError(f"mode={mode}: valid modes of this policy are {valid}")
@@ -192,13 +196,14 @@ def load_policy(run_dir: str | Path, device: str = "cpu", plugins: Sequence[str]
 
     Args:
         run_dir: of the run.
-        device: that it acts on.
+        device: that it acts on; auto is a GPU where there is one.
         plugins: modules to import first; what a policy names itself is not imported.
 
     Raises:
-        UsageError: if there is none, or it is damaged, of another build, or comes from a plugin
-            that is not among `plugins`.
+        UsageError: if there is no policy or no such device, or the policy is damaged, of another
+            build, or comes from a plugin that is not among `plugins`.
     """
+    device = resolve_device(device)
     stored = load_stored(run_dir, device)
     entry = entry_of(stored, "algo", bench.algos.discover(), plugins, run_dir)
     path = Path(run_dir) / "policy.pt"

@@ -175,12 +175,10 @@ def play_episodes(
     rollout = Rollout(env, seed)
     active = np.arange(env.num_envs) < (env.num_envs if episodes is None else episodes)
     first: dict[int, Episode] = {}
-    action: np.ndarray | None = None
     while active.any():
         slots = np.flatnonzero(active)
         chosen = act(rollout.obs[slots], slots)
-        action = np.zeros((env.num_envs, chosen.shape[1]), np.float32) if action is None else action
-        action[:] = 0
+        action = np.zeros((env.num_envs, chosen.shape[1]), np.float32)  # of its own: it is kept
         action[slots] = chosen
         step = rollout.step(action)
         watch(step, active)

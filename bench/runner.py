@@ -511,7 +511,7 @@ class Run:
         self.recent.extend(recent)
         self.computed = before + [one for one in self.computed if one not in before]
         torch.set_rng_state(generators[0])
-        if generators[1] is not None:
+        if generators[1] is not None and "cuda" in self.device:
             torch.cuda.set_rng_state(generators[1].cpu(), self.device)
 
 

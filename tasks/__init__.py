@@ -105,7 +105,13 @@ def make_env(
         threads: physics threads.
         training: whether episodes start where training does, else where evaluation does.
         settings: fields of the task's settings.
+
+    Raises:
+        UsageError: as `make_task`, or on less than one environment or thread.
     """
+    for key, count in (("num_envs", num_envs), ("threads", threads)):
+        if count < 1:
+            raise UsageError(f"{key}={count}: must be at least 1")
     return make_task(name, **settings).make(num_envs, entropy(seed), threads, training)
 
 

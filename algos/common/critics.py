@@ -325,7 +325,9 @@ def lower_head(value: Tensor) -> Tensor:
 
 
 def clip_by_group(critic: TwinCritic, groups: int, limit: float) -> None:
-    """Bound the gradient norm of each of the first G groups by itself, in place."""
+    """Bound the gradient norm of each of the first G groups by itself, in place; 0: no bound."""
+    if limit <= 0:
+        return
     grads = [
         p.grad[: 2 * groups].view(groups, -1) for p in critic.parameters() if p.grad is not None
     ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.api import Spec, Transition
 from bench.ranges import require
-from bench.seeding import TRAINING, derive
+from bench.seeding import TRAINING, derive, put_back
 
 from .critics import CriticConfig
 from .exploration import ExplorationConfig, RandomExploration
@@ -205,4 +205,4 @@ class Learner(nn.Module, ABC):
         """Take back what `get_extra_state` returned."""
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self.rng.set_state(state["rng"].cpu())
+        put_back(self.rng, state["rng"], self.spec.seed)

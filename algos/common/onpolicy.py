@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.api import Spec, Transition
 from bench.ranges import require
-from bench.seeding import TRAINING, derive
+from bench.seeding import TRAINING, derive, put_back
 
 from .exploration import ExplorationConfig, RandomExploration
 from .learner import Scalars
@@ -286,7 +286,7 @@ class OnPolicy(nn.Module, ABC):
         """Take back what `get_extra_state` returned."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.rng.set_state(state["rng"].cpu())
+        put_back(self.rng, state["rng"], self.spec.seed)
         self.rows = [
             {key: field.to(self.device) for key, field in row.items()} for row in state["rows"]
         ]

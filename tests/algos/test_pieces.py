@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.algos.common.critics import CriticConfig, TwinCritic, inherit
+from bench.algos.common.critics import CriticConfig, TwinCritic, clip_by_group, inherit
 from bench.algos.common.diffusion import DiffusionConfig, DiffusionPolicy, Inward
 from bench.algos.common.exploration import ExplorationConfig, RandomExploration
 from bench.algos.common.networks import RunningNorm
@@ -20,6 +20,18 @@ from bench.api import Spec, Transition
 
 SPEC = Spec(obs_dim=4, act_dim=2, num_envs=2, horizon=5, position_dim=2, max_return=10.0,
             seed=0)  # fmt: skip
+
+
+def test_no_bound_on_a_gradient_leaves_it_as_it_is():
+    critic = TwinCritic(2, 4, 2, CriticConfig())
+    critic.loss(torch.randn(2, 8, 4), torch.randn(2, 8, 2), torch.full((2, 8, 51), 1 / 51)).sum(
+    ).backward()  # fmt: skip
+    before = [p.grad.clone() for p in critic.parameters()]
+    clip_by_group(critic, 2, 0.0)
+    assert all(torch.equal(a, p.grad) for a, p in zip(before, critic.parameters(), strict=True))
+    clip_by_group(critic, 2, 1e-3)
+    norms = sum(p.grad.view(2, -1).square().sum(1) for p in critic.parameters()).sqrt()
+    torch.testing.assert_close(norms, torch.full((2,), 1e-3), rtol=0.01, atol=0)
 
 
 @pytest.mark.parametrize("reward", [0.0, 0.31, 1.0, 1.2])

@@ -1,6 +1,7 @@
 """Episodes as Minari datasets: what is exported is what was played, and comes back whole."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,18 @@ from bench import evaluation
 from bench.__main__ import main
 from bench.api import HasReplay, Spec
 from bench.commands.export import environment
-from bench.datasets import Recorder, read, remembered, transitions, write
+from bench.datasets import (
+    Recorder,
+    check_fits,
+    read,
+    remembered,
+    stretched,
+    transitions,
+    write,
+)
+from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, evaluate
-from bench.rollout import Rollout
+from bench.rollout import Rollout, play_episodes
 from bench.tasks import make_task
 
 minari = pytest.importorskip("minari")
@@ -62,6 +72,48 @@ def test_what_is_recorded_is_what_was_played(monkeypatch):
         assert len(one) == row["length"] and one.reward.sum() == pytest.approx(row["return"])
         np.testing.assert_array_equal(one.position, path)
         assert one.obs.shape == (len(one) + 1, 4) and one.action.shape == (len(one), 2)
+
+
+def test_the_actions_that_are_recorded_are_those_that_were_taken():
+    env, recorder, taken = make_task("pointmaze-v1", horizon=12).make(3, 0), Recorder(), []
+    rng = np.random.default_rng(0)
+
+    def act(obs, slots):
+        action = rng.uniform(-1, 1, (len(slots), 2)).astype(np.float32)
+        taken.append(dict(zip(slots.tolist(), action, strict=True)))
+        return action
+
+    play_episodes(env, act, 0, watch=recorder)
+    env.close()
+    for slot, one in enumerate(recorder.trajectories()):
+        np.testing.assert_array_equal(one.action, [step[slot] for step in taken[: len(one)]])
+
+
+def test_an_episode_succeeded_if_it_says_so_whatever_its_path_looks_like():
+    task = make_task("pointmaze-v1", horizon=15)
+    (one, *_), _, _ = played(make("random", task), task)
+    assert not stretched(one, task)["success"].any()
+    told = stretched(replace(one, notes={"success": True}), task)["success"]
+    assert told[-1] and not told[:-1].any()
+
+
+def test_data_that_cannot_be_learned_from_is_refused():
+    task = make_task("pointmaze-v1", horizon=15)
+    trajectories, _, _ = played(make("random", task), task)
+    check_fits("d", trajectories, task, 1)
+    one = trajectories[0]
+    short = make_task("pointmaze-v1", horizon=len(one) - 1)
+    with pytest.raises(UsageError, match=f"has an episode of {len(one)} steps"):
+        check_fits("d", [one], short, 1)
+    for key, value, message in (
+        ("action", 2.0, "actions as large as 2, valid are -1 to 1"),
+        ("action", np.nan, "actions that are not finite"),
+        ("reward", np.inf, "rewards that are not finite"),
+    ):
+        bad = getattr(one, key).copy()
+        bad[3] = value
+        with pytest.raises(UsageError, match=message):
+            check_fits("d", [replace(one, **{key: bad})], task, 1)
 
 
 def test_a_dataset_comes_back_as_it_was_written():

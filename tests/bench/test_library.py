@@ -5,16 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import bench
 from bench.errors import UsageError
-from bench.library import RunFailed
+from bench.library import RunFailed, several
+from bench.seeding import put_back
 from bench.words import literal
 
+POLICY = Path(__file__).parents[2] / "results/reference/quick/pointmaze-v3/ddiffpg/seed=10"
 TINY = {"budget": "smoke", "env_steps": 1024, "num_envs": 16, "threads": 1,
         "eval": {"every": 1024, "episodes": 4}}  # fmt: skip
 
@@ -92,3 +96,34 @@ def test_each_of_two_sweeps_writes_where_its_command_was_given(tmp_path, monkeyp
         monkeypatch.chdir(tmp_path / name)
         assert len(bench.run("random", "pointmaze-v1", seed=[0, 1], **TINY)) == 4
         assert len(list((tmp_path / name).glob("results/default/*/*/*/run.json"))) == 2
+
+
+def test_a_generator_of_another_device_goes_on_by_a_stream_of_its_own():
+    rng = torch.Generator().manual_seed(3)
+    torch.rand(5, generator=rng)
+    state, after = rng.get_state(), torch.rand(3, generator=rng)
+    put_back(rng, state, 0)
+    assert torch.equal(torch.rand(3, generator=rng), after)
+    drawn = []
+    for seed, first in ((0, 1), (0, 1), (0, 2), (1, 1)):  # a GPU's state has 16 bytes
+        put_back(rng, torch.tensor([first, *[0] * 15], dtype=torch.uint8), seed)
+        drawn.append(torch.rand(3, generator=rng))
+    assert torch.equal(drawn[0], drawn[1])
+    assert len({tuple(row.tolist()) for row in drawn}) == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_policy_on_a_device_that_is_not_here_is_not_called_damaged():
+    with pytest.raises(UsageError, match="this machine has 0 GPUs"):
+        bench.load_policy(POLICY, device="cuda")
+    assert bench.load_policy(POLICY, device="auto").device == "cpu"
+
+
+def test_a_policy_follows_one_command_and_environments_are_at_least_one():
+    policy = bench.load_policy(POLICY)
+    with pytest.raises(ValueError, match="valid is one number, which all observations follow"):
+        policy.act(np.zeros((3, policy.obs_dim), np.float32), mode=np.array([0, 1, 2]))
+    for key in ("num_envs", "threads"):
+        with pytest.raises(UsageError, match=f"{key}=0: must be at least 1"):
+            bench.make_env("pointmaze-v1", **{key: 0})
+    assert several(np.int64(3)) == [3]
