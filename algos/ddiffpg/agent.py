@@ -40,6 +40,7 @@ paper's; D-numbers are the defects that are not reproduced.
     actions in failures are worth the same it would confirm its own: an ant that stands still. The
     mode's ascent may take smaller steps (`refine_lr`): what is known is to be repeated, not sought.
 19. After `explorer.until` the modes share the whole batch: what explores learns no more.
+20. `modes.evict=spread`: what is remembered of a mode begins wherever episodes begin.
 """
 
 from __future__ import annotations
