@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.analysis import metrics
 from bench.analysis.runs import RunRecord, Scores, read_runs
+from bench.errors import UsageError
 
 LAST = 3  # evaluations whose mean is a run's score
 KEYS = ["experiment", "task", "family", "algo", "seed", "budget", "preset", "status"]
@@ -23,7 +24,12 @@ def load_results(results: str | Path) -> pd.DataFrame:
     Columns: experiment, task, family, algo, seed, budget, preset, status, floor (random play),
     mujoco, target_env_steps, minutes, num_modes, env_steps, protocol, episodes and the metrics of
     `metrics.METRICS`. Unfinished runs are included.
+
+    Raises:
+        UsageError: if there is no such folder.
     """
+    if not Path(results).is_dir():
+        raise UsageError(f"results={results}: no such folder")
     return table(read_runs(results))
 
 

@@ -7,7 +7,7 @@ Minari (https://minari.farama.org) keeps datasets by name below MINARI_DATASETS_
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import ModuleType
@@ -279,12 +279,23 @@ def check_fits(name: str, trajectories: Sequence[Trajectory], task: Task, num_en
 
 
 def transitions(
-    trajectories: Sequence[Trajectory], task: Task, num_envs: int, device: str
+    trajectories: Sequence[Trajectory],
+    task: Task,
+    num_envs: int,
+    device: str,
+    tell: Callable[[torch.Tensor], None] = lambda label: None,
 ) -> Iterator[Transition]:
     """Yield episodes as the steps of N environments that play them one after the other.
 
     Each episode goes to the environment that has fewest steps so far. All end with the first of
     them that has no more episodes; those that are running then are truncated there.
+
+    Args:
+        trajectories: the episodes.
+        task: that they are of.
+        num_envs: N.
+        device: of the tensors.
+        tell: told, before each step, the labels (N,) of what ends with it (see `TakesLabels`).
     """
     lanes: list[list[Trajectory]] = [[] for _ in range(num_envs)]
     lengths = np.zeros(num_envs, int)
@@ -299,18 +310,24 @@ def transitions(
     stacked = {key: np.stack([lane[key] for lane in whole], axis=1) for key in whole[0]}
     stacked["truncated"][-1] |= ~stacked["terminated"][-1]
     tensors = {key: torch.as_tensor(value, device=device) for key, value in stacked.items()}
+    labels = tensors.pop("label")
     for t in range(shared):
+        tell(labels[t])
         yield Transition(**{key: value[t] for key, value in tensors.items()})
 
 
 def stretched(one: Trajectory, task: Task) -> dict[str, np.ndarray]:
     """Return an episode's transitions, each field with T rows."""
     known = one.notes.get("success")  # of what was played; else what its path says
-    success = bool(labelled(task, one).get("success", False) if known is None else known)
+    of_path = labelled(task, one)
+    success = bool(of_path.get("success", False) if known is None else known)
+    mode = of_path.get("mode", -1)
+    label = (mode if mode >= 0 else len(task.modes)) if success else -1
     return {
         "obs": one.obs[:-1], "action": one.action, "reward": one.reward, "next_obs": one.obs[1:],
         "terminated": ending(len(one), one.terminated),
         "truncated": ending(len(one), not one.terminated),
         "success": ending(len(one), success),
+        "label": np.where(ending(len(one), True), label, -1),
         "position": one.position[:-1], "next_position": one.position[1:],
     }  # fmt: skip

@@ -184,7 +184,10 @@ class Run:
             self.begin()
         if data:
             assert isinstance(self.algo, HasReplay)
-            self.algo.begin_with(transitions(data, self.task, self.spec.num_envs, self.device))
+            told = {"tell": self.algo.observe_labels} if isinstance(self.algo, TakesLabels) else {}
+            self.algo.begin_with(
+                transitions(data, self.task, self.spec.num_envs, self.device, **told)
+            )
         start = self.facts["start"]
         self.loggers = Loggers(self.settings, self.record.path, start, self.env_steps)
         self.opened.callback(self.loggers.close)

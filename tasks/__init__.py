@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium
+import numpy as np
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import UsageError
 from bench.registry import Registry, unknown
@@ -85,7 +88,27 @@ def make_task(name: str, **settings: Any) -> Task:
         if key not in fields:
             hint = unknown("setting", key, fields).partition(".")[2] if fields else " It has none."
             raise UnknownSettingError(f"task {name!r} got an {UNEXPECTED} {key!r}.{hint}")
-    return entry.factory(name, entry.config(**settings))
+    return entry.factory(name, entry.config(**typed(name, entry.config, settings)))
+
+
+def typed(name: str, config: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as the types that they are declared with, read as on the command line.
+
+    Raises:
+        UsageError: naming the setting and its value.
+    """
+    values: dict[str, Any] = {}
+    declared: Any = OmegaConf.structured(config)
+    for key, value in settings.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        try:
+            declared[key] = plain
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"task {name!r}: {key}={value!r}: {reason}") from None
+        read = declared[key]
+        values[key] = OmegaConf.to_object(read) if OmegaConf.is_config(read) else read
+    return values
 
 
 def make_env(

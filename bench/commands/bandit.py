@@ -335,8 +335,10 @@ def write(out: Path) -> None:
         cells = [algo, case, shares, f"{rows['in_mode'].mean():.2f}", over_seeds(rows["kept"]),
                  len(rows), rows["updates"].iloc[0], first]  # fmt: skip
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    (out / "bandit.md").write_text("\n".join(lines) + "\n")
-    figure(table, actions).savefig(out / "bandit.png", dpi=110)
+    with atomic(out / "bandit.md") as file:
+        file.write(("\n".join(lines) + "\n").encode())
+    with atomic(out / "bandit.png") as file:
+        figure(table, actions).savefig(file, format="png", dpi=110)
 
 
 def over_seeds(counts: pd.Series[int]) -> str:

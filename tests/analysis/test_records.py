@@ -26,6 +26,7 @@ from bench.analysis import (
 from bench.analysis.load import final_scores, load_results, refusals
 from bench.analysis.runs import read_runs
 from bench.analysis.variants import tell_apart
+from bench.errors import UsageError
 from bench.records import Record
 from bench.storage import CHECKSUMS, Checksums
 
@@ -74,6 +75,12 @@ def test_headings_are_a_metric_of_the_evaluations_that_they_were_recorded_in(tmp
     assert "branch entropy" in tables.result_table(load_results(tmp_path))
     (place / "headings.npz").unlink()
     assert "branch entropy" not in tables.result_table(load_results(tmp_path))
+
+
+def test_results_of_a_folder_that_is_not_there_are_an_error(tmp_path):
+    assert load_results(tmp_path).empty
+    with pytest.raises(UsageError, match=f"results={tmp_path}/none: no such folder"):
+        load_results(tmp_path / "none")
 
 
 def test_nothing_of_a_damaged_run_is_fatal_and_all_is_named(tmp_path):

@@ -209,6 +209,26 @@ def test_uneven_episodes_fill_the_environments_evenly():
     assert ends[:, 0].nonzero().flatten().tolist() == [26], "what is running then is cut"
 
 
+def test_labels_are_told_of_what_ends():
+    task = make_task("pointmaze-v1", horizon=200)
+    goal = next(played_towards_goal(task))
+    failed = type(goal)(
+        goal.obs[:11], goal.action[:10], goal.reward[:10], False, goal.position[:11]
+    )
+    told = []
+    steps = list(transitions([goal, failed, goal, failed], task, 2, "cpu", told.append))
+    label = torch.stack(told)
+    success = torch.stack([step.success for step in steps])
+    assert success.sum() == 2 and (label[~success] == -1).all()
+    assert (label[success] == task.label(goal.position)).all()
+
+    settings = bench.algos.discover()["ddiffpg"].config().modes
+    settings.labels = "task"
+    algo = make("ddiffpg", task, 2, modes=settings)
+    algo.begin_with(transitions([goal] * 4, task, 2, "cpu", algo.observe_labels))
+    assert algo.modes.truth.tolist() == [task.label(goal.position)] * 4
+
+
 def test_from_the_command_line(tmp_path, capfd):
     words = ["task=pointmaze-v1", "budget=smoke", "env_steps=1200", "eval.episodes=2",
              "algo.exploration.warmup=1000", f"results={tmp_path}", "threads=1"]  # fmt: skip

@@ -65,6 +65,14 @@ def test_an_unknown_setting_is_a_type_error_that_names_it(key):
         assert hint in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["five", None, 5.5, [5]])
+def test_a_setting_of_another_type_is_refused_with_its_name(value):
+    with pytest.raises(UsageError, match="task 'pointmaze-v1': horizon=") as caught:
+        bench.make_task("pointmaze-v1", horizon=value)
+    assert repr(value) in str(caught.value) and "\n" not in str(caught.value)
+    assert bench.make_task("pointmaze-v1", horizon=np.int64(5)).horizon == 5
+
+
 @every_id
 def test_pictures_are_drawn_where_a_render_mode_asks_for_them(key):
     env = gymnasium.make(key, render_mode="rgb_array")
