@@ -92,6 +92,7 @@ class Config(LearnerConfig):
     embedding: int = 5  # dimensions
     mask: float = 0.5  # share of rows that train the policy without embedding
     mask_failures: bool = False  # whether failed episodes do so too
+    mixture: str = "steps"  # steps | episodes: of what it imitates equally many of each mode
     success_share: float = 0.5  # of a mode's rows, from its successes; 0: uniform over its
     # episodes, failed or not
     rival_share: float = 0.25  # of a mode's rows: from the successes of other modes
@@ -113,6 +114,8 @@ class Config(LearnerConfig):
             raise ValueError(
                 f"target_start={self.target_start!r}: valid are policy, anchored, stored"
             )
+        if self.mixture not in ("steps", "episodes"):
+            raise ValueError(f"mixture={self.mixture!r}: valid are steps, episodes")
         DiffusionPolicy.check(self.actor, "actor")
         require(self, "(0, 1]", "ema")
         require(self, "[0, 1]", "mask", "rival_share", "command_share")
@@ -443,6 +446,8 @@ class DDiffPG(Learner):
             loss = loss * share.repeat_interleave(target.shape[1])
         if config.established:
             loss = loss * self.lessons(batch["success"]).flatten()
+        if config.mixture == "episodes" and self.num_modes:
+            loss = loss * torch.where(masked, self.lengths()[:, None], 1).flatten()
         loss = loss.mean()
         gradient_step(self.actor_opt, loss, config.clip)
         return loss.detach()
@@ -474,6 +479,15 @@ class DDiffPG(Learner):
         """Return the weights of the actor's rows (G, b), whose mean is 1 in each group."""
         heeded = (success | ~self.established()[:, None]).float()
         return heeded / heeded.mean(dim=1, keepdim=True).clamp(min=1e-6)
+
+    def lengths(self) -> Tensor:
+        """Return how long each group's successes are relative to all modes', (G,).
+
+        The policy without embedding is to begin every mode equally often. Of equally many steps of
+        each fewer are beginnings where its episodes are long.
+        """
+        length = self.mode_rows.lengths()
+        return torch.cat([length.new_ones(self.lead), length / length.mean()])
 
     def policy_state_dict(self) -> dict[str, Any]:
         """Return what acting needs: the averaged actor, normalisation, embeddings, M."""

@@ -46,6 +46,12 @@ class ModeRows:
         """Return how many of a mode's rows are its own successes."""
         return max(round(self.success_share * rows), 1)
 
+    def lengths(self) -> Tensor:
+        """Return the mean number of steps of each mode's successes, (M,), if drawn before."""
+        assert self.weights is not None
+        steps = self.weights[0]
+        return steps.sum(1) / (steps > 0).sum(1)
+
     def draw(self, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return slots, steps and whether they are a mode's own successes, each (M, rows)."""
         if self.weights is None:

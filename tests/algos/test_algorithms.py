@@ -140,6 +140,26 @@ def test_failures_teach_the_actor_until_a_mode_has_many_successes(monkeypatch):
     assert float(algo.learn_actor(batch, batch["action"])) == pytest.approx(1)
 
 
+def test_a_mixture_of_episodes_begins_modes_of_long_ones_as_often(monkeypatch):
+    algo = build("ddiffpg")
+    live(algo, 60)
+    algo.modes.labels = torch.arange(len(algo.modes.slots)).numpy() % 2  # two modes by decree
+    algo.modes.count = algo.num_modes = 2
+    for slot, mode in zip(algo.modes.slots, algo.modes.labels, strict=True):
+        algo.episodes.length[slot] = algo.episodes.moving[slot] = (4, 12)[mode]
+    algo.mode_rows.changed()
+    batch = algo.for_actor(algo.sample())
+    success = batch["success"]
+    assert algo.lengths().tolist() == [1, 0.5, 1.5]
+    losses, real = torch.ones(success.numel()), algo.actor.loss
+    monkeypatch.setattr(algo.actor, "loss", lambda *given: 0 * real(*given) + losses)
+    algo.config.mask, algo.config.mixture = 1.0, "episodes"  # a mode's successes, and no failures
+    losses.view_as(success)[1] = 10.0
+    mean = (10 * torch.where(success[1], 0.5, 1)).sum() + torch.where(success[2], 1.5, 1).sum()
+    expected = (mean + success.shape[1]) / success.numel()  # what explores counts as before
+    assert float(algo.learn_actor(batch, batch["action"])) == pytest.approx(float(expected))
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learners_side_by_side_learn_as_alone(name):
     """Everything random in training is the learner's own: two live in one process."""
