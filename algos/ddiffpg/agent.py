@@ -39,8 +39,11 @@ paper's; D-numbers are the defects that are not reproduced.
 18. `established`: once a mode has so many successes the actor learns from these alone. Where all
     actions in failures are worth the same it would confirm its own: an ant that stands still. The
     mode's ascent may take smaller steps (`refine_lr`): what is known is to be repeated, not sought.
-19. After `explorer.until` the modes share the whole batch: what explores learns no more.
+19. After `explorer.until` the modes share the whole batch: what explores learns no more. And
+    more episodes are remembered (`modes.settled`).
 20. `modes.evict=spread`: what is remembered of a mode begins wherever episodes begin.
+21. `mixture=episodes`: without embedding modes are imitated as if each had equally many episodes.
+    Of equally many steps the mode whose episodes are longest has the fewest beginnings.
 """
 
 from __future__ import annotations
@@ -183,9 +186,8 @@ class DDiffPG(Learner):
         self.to(device)
         copies = config.modes.most if config.target_start == "stored" else 0
         modes = config.modes
-        self.episodes = Episodes(
-            spec, modes.capacity, device, copies, modes.stuck, modes.stuck_within
-        )
+        kept = max(modes.capacity, modes.settled)
+        self.episodes = Episodes(spec, kept, device, copies, modes.stuck, modes.stuck_within)
         self.modes = Modes(self.episodes, modes, self.rng)
         self.explorer = Explorer(spec, config.explorer, modes).to(device)
         self.mode_rows = ModeRows(self.modes, config.success_share, config.rival_share)
@@ -322,6 +324,7 @@ class DDiffPG(Learner):
             spare = self.config.modes.most + 1 - self.num_modes
             self.arrange([*modes, *[0] * spare], [*(False for _ in modes), *[True] * spare])
             self.lead = 0
+            self.modes.settle()
 
     def learn(self) -> Scalars:
         """Take one step of every Q-function, the actor and the novelty model."""
@@ -514,5 +517,7 @@ class DDiffPG(Learner):
         super().set_extra_state(state)
         self.modes.load_state_dict(state["modes"])
         self.num_modes, self.lead = state["num_modes"], state["lead"]
+        if not self.lead:
+            self.modes.settle()
         self.vector_steps = state["vector_steps"]
         self.mode_rows.changed()

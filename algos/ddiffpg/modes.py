@@ -37,6 +37,7 @@ class ModesConfig:
     most: int = 12  # modes
     beyond: str = "merge"  # merge | drop: the nearest clusters, or the smallest, beyond `most`
     capacity: int = 400  # episodes kept: one half successes, shared equally by modes, one failures
+    settled: int = 0  # the same once nothing explores any more; 0: as before
     evict: str = "longest"  # longest | random | spread: which success gives way; spread: one of
     # those that began nearest to each other, so that a mode is known from wherever it can begin
     failures: str = "shared"  # shared | nearest: whose batches hold a failed episode
@@ -61,6 +62,8 @@ class ModesConfig:
         if self.failures not in ("shared", "nearest"):
             raise ValueError(f"failures={self.failures!r}: valid are shared, nearest")
         require(self, "(0, 1]", "stuck")
+        if self.settled and not self.settled >= self.capacity:  # NaN is not
+            raise ValueError(f"settled={self.settled}: valid are 0 and integers from capacity on")
         require(self, "[0, inf)", "threshold", "loop_radius", "tube", "stuck_within")
         require(self, "[1, inf)", "tube_paths", "every", "smallest", "most")
         require(self, "[2, inf)", "points", "capacity")
@@ -86,6 +89,7 @@ class Modes:
     ) -> None:
         self.config, self.rng = config, rng
         self.episodes = episodes
+        self.capacity = config.capacity
         self.count = 0  # M
         self.slots: list[int] = []  # of the successes, in the order of the arrays below
         self.labels = np.zeros(0, np.int64)  # (n,) mode of each success, -1 none
@@ -103,7 +107,7 @@ class Modes:
             env: whose episode ended.
             truth: the task's label of it, for `labels=task`.
         """
-        half = self.config.capacity // 2
+        half = self.capacity // 2
         if self.episodes.success[env]:
             if len(self.slots) >= half:
                 self.forget([self.surplus(np.arange(len(self.slots)))])
@@ -120,6 +124,13 @@ class Modes:
             if slot is not None:
                 self.failures.append(slot)
                 self.failure_labels.append(self.nearest_mode(self.summary(slot)))
+
+    def settle(self) -> None:
+        """Be told that nothing explores any more: from now on more episodes are kept.
+
+        A policy improves fastest by what it did lately, and of that it needs much to be steady.
+        """
+        self.capacity = max(self.config.capacity, self.config.settled)
 
     def summary(self, slot: int) -> np.ndarray:
         """Return the resampled, loop-free path of the episode in `slot`, (1, L, P)."""
@@ -254,7 +265,7 @@ class Modes:
         """Keep at most an equal share of the memory's successes in each mode."""
         if not self.config.equal:
             return
-        share = max(self.config.capacity // (2 * self.count), 1)
+        share = max(self.capacity // (2 * self.count), 1)
         for mode in range(self.count):
             while (self.labels == mode).sum() > share:
                 self.forget([self.surplus(np.flatnonzero(self.labels == mode))])

@@ -277,7 +277,7 @@ def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
         batch=60, explorer=ExplorerConfig(until=480), target_start=start,
         exploration=ExplorationConfig(warmup=80),
     )  # fmt: skip
-    config.modes.every = 10
+    config.modes.every, config.modes.settled = 10, 500
     torch.manual_seed(0)
     algo = entry.factory(testing.SPEC, config, "cpu")
     testing.feed(algo, 50, seed=1)  # of 8 environments
@@ -314,6 +314,7 @@ def test_once_nothing_explores_the_modes_have_the_whole_batch(start):
         torch.manual_seed(2)
         testing.feed(one, 20, seed=3)
     assert not algo.role.eq(0).any() and algo.lead == 0
+    assert algo.modes.capacity == twin.modes.capacity == 500
     assert all(torch.equal(one, other) for one, other in zip(
         algo.critic.parameters(), twin.critic.parameters(), strict=True))  # fmt: skip
     algo.adopt(Inheritance([0, -1], fresh=[False, True], embeddings=[0, -1]))

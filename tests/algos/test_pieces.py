@@ -266,6 +266,22 @@ def test_memory_keeps_the_shortest_of_a_full_mode():
     assert sorted(episodes.length[modes.slots].tolist()) == [2, 3, 3, 3]
 
 
+def test_memory_grows_once_nothing_explores():
+    episodes = Episodes(replace(SPEC), 12, "cpu")
+    modes = Modes(episodes, ModesConfig(capacity=8, settled=12, loop_radius=0.1))
+    for settled, kept in ((False, 4), (True, 6)):
+        if settled:
+            modes.settle()
+        for end in ("success", "timeout"):
+            for _ in range(9):
+                play(episodes, 3, end)
+                modes.add_episode(0)
+        assert len(modes.slots) == len(modes.failures) == kept
+        modes.recluster()
+        assert len(modes.slots) == kept
+    assert len({*modes.slots, *modes.failures}) == 12 and episodes.free_slot() is None
+
+
 def test_memory_keeps_starts_that_lie_apart():
     gone = set()
     for seed in range(8):
