@@ -84,7 +84,7 @@ BLOCKS = {
     ),
     "mazes": Block(SHOWN, MAZES, 10, others=True),
     "arms": Block(SHOWN, ARMS, 5, others=True),
-    "ants": Block(SHOWN, ("antmaze-v1", "antmaze-v2"), 5, "hour", others=True, first=104),
+    "ants": Block(SHOWN, ("antmaze-v1", "antmaze-v2"), 5, "hour", others=True, first=105),
     "far-ants": Block(SHOWN, ("antmaze-v3", "antmaze-v4"), 3, "hour", others=True),
 }
 
