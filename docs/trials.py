@@ -46,8 +46,18 @@ LEARNED = {  # trials on each task, from left to right, of what each of them has
         "away1",
         "leading2",
         "spread2",
+        "settled2",
     ),
-    "antmaze-v2": ("ema005", "gate-n10", "replay", "new15", "refine1", "seed101", "leading3"),
+    "antmaze-v2": (
+        "ema005",
+        "gate-n10",
+        "replay",
+        "new15",
+        "refine1",
+        "seed101",
+        "leading3",
+        "settled3",
+    ),
 }
 NONE = "–"
 
