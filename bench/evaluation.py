@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bench.api import ActsAsSpecified, Algorithm, Task
+from bench.correlated import CorrelatedDraws
 from bench.finite import ACTION_BOUND, check
 from bench.found import MIN_COUNT, MIN_SHARE
 from bench.rollout import Episode, Step, play_episodes
@@ -32,12 +33,14 @@ class Protocol:
         commands: (E,) commanded mode of each episode, or FREE.
         training: whether episodes start where training starts.
         specified: whether the policy acts as its source does in evaluation (`ActsAsSpecified`).
+        correlation: of what it draws from step to step (see `CorrelatedDraws`); 0: drawn anew.
     """
 
     name: str
     commands: np.ndarray
     training: bool = False
     specified: bool = False
+    correlation: float = 0.0
 
 
 def protocols(
@@ -114,7 +117,9 @@ def evaluate(
                 wave_seed = derive(seed, EVALUATION, env_steps, *protocol.name.encode(), start)
                 torch.manual_seed(wave_seed)
                 steps = 0
-                actor = Actor(algo, commands, device, bounded, protocol.specified)
+                draws = CorrelatedDraws(protocol.correlation, len(commands))
+                lasting = draws if protocol.correlation else None
+                actor = Actor(algo, commands, device, bounded, protocol.specified, lasting)
                 played = play_episodes(env, actor, wave_seed, len(commands), watch)
                 fixed = {"env_steps": env_steps, "protocol": protocol.name, "seed": wave_seed}
                 for slot, episode in enumerate(played):
@@ -143,6 +148,7 @@ class Actor:
         device: of the algorithm.
         tick: called before every action; may raise to stop.
         specified: whether it acts as its source does in evaluation, which takes no commands.
+        draws: what it draws; None: independent numbers.
     """
 
     def __init__(
@@ -152,15 +158,17 @@ class Actor:
         device: str,
         tick: Callable[[], None] = lambda: None,
         specified: bool = False,
+        draws: CorrelatedDraws | None = None,
     ) -> None:
         self.algo, self.commands, self.device, self.tick = algo, commands, device, tick
-        self.specified = specified
+        self.specified, self.draws = specified, draws
 
     def __call__(self, obs: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Return actions (n, A) for observations (n, O) of slots (n,)."""
         self.tick()
         rows = torch.as_tensor(obs, dtype=torch.float32, device=self.device)
-        action = self.choose(rows, self.commands[slots]).cpu().numpy()
+        with self.draws.step(slots) if self.draws else contextlib.nullcontext():
+            action = self.choose(rows, self.commands[slots]).cpu().numpy()
         check("an evaluation's action", action, ACTION_BOUND)
         return action
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,21 @@ def integer(key: str, value: str, least: int = 1, most: int = MOST) -> int:
         return int(value)
     end = f" to {most}" if most != MOST or len(value) >= len(str(MOST)) else ""
     raise UsageError(f"{key}={value}: valid are integers from {least}{end}")
+
+
+def fraction(key: str, value: str) -> float:
+    """Return the number in [0, 1] that a word gives.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 1:  # NaN is not
+        raise UsageError(f"{key}={value}: valid are numbers from 0 to 1")
+    return found
 
 
 def seed_of(value: str) -> int:

@@ -1,9 +1,12 @@
 """Play fresh episodes of a trained policy.
 
-  python -m bench eval RUN_DIR [episodes=100] [mode=K] [seed=0] [plugins=[MODULE,...]]
+  python -m bench eval RUN_DIR [episodes=100] [mode=K] [seed=0] [correlation=0]
+                               [plugins=[MODULE,...]]
 
 Without mode, the policy acts by itself and, if it takes commands, follows each of its modes; where
 its source acts otherwise in evaluation than by one plain sample, it also acts so (`specified`).
+With correlation=0.9 the numbers that it draws at a step are correlated with those of the step
+before; they are independent in training, and in all evaluations that runs record.
 A policy of a plugin needs it named: none is imported unasked. Nothing is written.
 """
 
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,7 @@ from bench.policy import load_policy, load_task
 from bench.printing import show
 from bench.settings import cores
 from bench.storage import tell_unchecked
-from bench.words import integer, one_run, parse, seed_of
+from bench.words import fraction, integer, one_run, parse, seed_of
 
 UNTOUCHED = 2**40  # counts as env steps, so that its seeds are those of no run's evaluation
 
@@ -35,9 +39,11 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    plain, values = parse(words, {"episodes": "100", "mode": "", "seed": "0", "plugins": ""})
+    plain, values = parse(words, {"episodes": "100", "mode": "", "seed": "0", "correlation": "0",
+                                  "plugins": ""})  # fmt: skip
     folder = one_run("eval", plain)
     episodes = integer("episodes", values["episodes"])
+    correlation = fraction("correlation", values["correlation"])
     plugins = names(values["plugins"])
     policy = load_policy(folder, plugins=plugins)
     task = load_task(folder, plugins)
@@ -48,7 +54,7 @@ def main(words: list[str]) -> int:
             raise UsageError(f"mode={mode}: this policy has {policy.num_modes} modes, from 0")
         asked = [commanded([mode], episodes)]
     else:
-        asked = list(protocols(task, policy.algo, episodes))
+        asked = list(protocols(task, policy.algo, episodes, specified=not correlation))
     silence_mujoco()
     shown = Table(
         "protocol", "command", "episodes", "success", "return", "modes", title=escape(folder)
@@ -56,6 +62,7 @@ def main(words: list[str]) -> int:
     seed = seed_of(values["seed"])
     played = []
     for protocol in asked:
+        protocol = replace(protocol, correlation=correlation)
         rows, _ = evaluate(policy.algo, task, protocol, seed=seed, env_steps=UNTOUCHED,
                            threads=cores(), device="cpu")  # fmt: skip
         for line in lines_of(protocol, rows):

@@ -1,0 +1,148 @@
+"""Measure what committed policies do where their draws last from step to step.
+
+  python -m docs.correlated [episodes=200] [run=true]
+
+Plays every policy that the campaign keeps of mazes, ants and arms as `python -m bench eval RUN_DIR
+correlation=RHO` does, by itself. What is known already is not played again; `run=false` plays
+nothing. Writes results/reference/correlated.csv, and from it the table and figure of
+docs/correlated.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+import bench.algos
+from bench.analysis import tables
+from bench.analysis.style import algo_colors, algo_markers, new_figure, palette
+from bench.divergence import silence_mujoco
+from bench.errors import UsageError
+from bench.evaluation import FREE, Protocol, evaluate
+from bench.policy import load_policy, load_task
+from bench.settings import cores
+from bench.words import integer, parse
+from docs.marks import write
+
+CAMPAIGN = Path("results/reference/campaign")
+BLOCKS = ("classes", "mazes", "ants")
+RECORD = Path("results/reference/correlated.csv")
+PAGE, SCRIPT = "docs/correlated.md", "docs.correlated"
+CORRELATIONS = (0.0, 0.5, 0.9, 0.99)
+SHOWN = ("pointmaze-v1", "pointmaze-v3", "reach")  # in the figure: where every class was trained
+UNTOUCHED = 2**41  # counts as env steps, so that its seeds are those of no evaluation
+KEYS = ["task", "algo", "seed"]
+COLUMNS = [*KEYS, "correlation", "modes", "mode", "episodes"]
+
+
+def policies() -> Iterator[Path]:
+    """Yield the run directories with a policy of the suite's own algorithms."""
+    for block in BLOCKS:
+        for path in sorted((CAMPAIGN / block).glob("*/*/seed=*/policy.pt")):
+            if path.parts[-3] in bench.algos.discover():
+                yield path.parent
+
+
+def play(run: Path, correlation: float, episodes: int) -> pd.DataFrame:
+    """Return how many episodes ended in each mode, `other` or `failure`, a row each."""
+    task, algo, seed = run.parts[-3], run.parts[-2], int(run.parts[-1].removeprefix("seed="))
+    policy, played = load_policy(run), load_task(run)
+    protocol = Protocol("sampled", np.full(episodes, FREE), correlation=correlation)
+    rows, _ = evaluate(policy.algo, played, protocol, seed=seed, env_steps=UNTOUCHED,
+                       threads=cores(), device="cpu")  # fmt: skip
+    counts = Counter(row["mode_name"] for row in rows)
+    return pd.DataFrame(
+        [(task, algo, seed, correlation, len(played.modes), *one) for one in counts.items()],
+        columns=COLUMNS,
+    )
+
+
+def measure(episodes: int) -> None:
+    """Play what is not known yet, and keep it."""
+    silence_mujoco()
+    for run in policies():
+        for correlation in CORRELATIONS:
+            known = pd.read_csv(RECORD) if RECORD.exists() else pd.DataFrame(columns=COLUMNS)
+            place = run.parts[-3], run.parts[-2], int(run.parts[-1].removeprefix("seed="))
+            have = known[[*KEYS, "correlation"]].apply(tuple, axis=1)
+            if (*place, correlation) in set(have):
+                continue
+            found = pd.concat([known, play(run, correlation, episodes)])
+            found.sort_values(COLUMNS[:-1]).to_csv(RECORD, index=False)
+
+
+def scores(found: pd.DataFrame) -> pd.DataFrame:
+    """Return effective modes and success of each policy and correlation."""
+    rows = []
+    for key, own in found.groupby([*KEYS, "correlation"]):
+        count = own.set_index("mode")["episodes"]
+        named = count.drop(["other", "failure"], errors="ignore")
+        share = named / named.sum()
+        rows.append({
+            **dict(zip([*KEYS, "correlation"], key, strict=True)), "of": int(own["modes"].iloc[0]),
+            "effective": float(np.exp(-(share * np.log(share)).sum())) if len(named) else 0.0,
+            "success": 1 - count.get("failure", 0) / count.sum(),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def table(found: pd.DataFrame) -> str:
+    """Return a row per algorithm: of each task effective modes by correlation, and success."""
+    of = found.groupby("task")["of"].first()
+    rows = []
+    for algo, own in found.groupby("algo"):
+        row = {"algorithm": algo}
+        for task in of.index:
+            means = own[own["task"] == task].groupby("correlation")[["effective", "success"]].mean()
+            row[f"{task}, of {of[task]}"] = " / ".join(
+                f"{line.effective:.2f} ({line.success:.2f})" for line in means.itertuples()
+            ) or "–"  # fmt: skip
+        rows.append(row)
+    return tables.markdown(pd.DataFrame(rows))
+
+
+def figure(found: pd.DataFrame) -> Figure:
+    """Return effective modes by correlation, a panel per task and a line per algorithm."""
+    drawn = new_figure(3.0 * len(SHOWN) + 1.4, 3.0)
+    algos = sorted(found["algo"].unique())
+    with palette(algos):
+        colors, markers = algo_colors(algos), algo_markers(algos)
+        for axes, task in zip(drawn.subplots(1, len(SHOWN)), SHOWN, strict=True):
+            for algo in algos:
+                own = found[(found["task"] == task) & (found["algo"] == algo)]
+                mean = own.groupby("correlation")["effective"].mean()
+                axes.plot(range(len(mean)), mean, color=colors[algo], marker=markers[algo],
+                          ms=4, lw=1.2, label=algo)  # fmt: skip
+            axes.set_xticks(range(len(CORRELATIONS)), [f"{rho:g}" for rho in CORRELATIONS])
+            axes.set_title(task)
+            axes.grid(alpha=0.25)
+    first = drawn.axes[0]
+    first.set_ylabel("effective modes, sampled")
+    drawn.supxlabel("correlation of a policy's draws from step to step", fontsize=8)
+    drawn.legend(*first.get_legend_handles_labels(), loc="outside right center", fontsize=6)
+    return drawn
+
+
+def main(words: list[str]) -> int:
+    """Play, keep the record, write the table and the figure."""
+    _, values = parse(words, {"episodes": "200", "run": "true"})
+    if values["run"] == "true":
+        measure(integer("episodes", values["episodes"]))
+    found = scores(pd.read_csv(RECORD))
+    write(PAGE, "correlated", table(found), SCRIPT)
+    figure(found).savefig("docs/correlated.png", dpi=110)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"correlated: {error}", file=sys.stderr)
+        sys.exit(2)
