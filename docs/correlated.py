@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 
 import bench.algos
 from bench.analysis import tables
+from bench.analysis.load import load_results
 from bench.analysis.style import algo_colors, algo_markers, new_figure, palette
 from bench.divergence import silence_mujoco
 from bench.errors import UsageError
@@ -107,6 +109,27 @@ def table(found: pd.DataFrame) -> str:
     return tables.markdown(pd.DataFrame(rows))
 
 
+def agreement(found: pd.DataFrame) -> str:
+    """Return how well a policy's actions where ways part foretell what it gains, by task.
+
+    The rank correlation over classes, and its p-value, of the branch entropy at the end of training
+    with the effective modes that are gained by a correlation.
+    """
+    frame = load_results(CAMPAIGN / BLOCKS[0])
+    probed = frame[(frame["protocol"] == "sampled") & frame["branch_entropy"].notna()]
+    last = probed.sort_values("env_steps").groupby(KEYS)["branch_entropy"].last()
+    modes = found.pivot_table(index=KEYS, columns="correlation", values="effective")
+    both = modes.join(last, how="inner")
+    rows = []
+    for task, own in both.groupby("task"):
+        row = {"task": task, "policies": len(own)}
+        for rho in CORRELATIONS[1:]:
+            of = spearmanr(own["branch_entropy"], own[rho] - own[0.0])
+            row[f"rho = {rho:g}"] = f"{of.statistic:.2f} (p = {of.pvalue:.1g})"
+        rows.append(row)
+    return tables.markdown(pd.DataFrame(rows))
+
+
 def figure(found: pd.DataFrame) -> Figure:
     """Return effective modes by correlation, a panel per task and a line per algorithm."""
     drawn = new_figure(3.0 * len(SHOWN) + 1.4, 3.0)
@@ -136,6 +159,7 @@ def main(words: list[str]) -> int:
         measure(integer("episodes", values["episodes"]))
     found = scores(pd.read_csv(RECORD))
     write(PAGE, "correlated", table(found), SCRIPT)
+    write(PAGE, "agreement", agreement(found), SCRIPT)
     figure(found).savefig("docs/correlated.png", dpi=110)
     return 0
 
