@@ -2,10 +2,12 @@
 
 A stochastic policy draws anew at every step, and where it has two ways it chooses between them
 anew as well: what it does in the long run is what most of its draws lead to. With draws that last
-an episode keeps to what it has begun, while in every state each action is as likely as before.
-Noise that is correlated in time is known from exploration (Ornstein-Uhlenbeck noise, Lillicrap et
-al. 2015, arXiv 1509.02971; coloured noise, Eberhard et al. 2023); here it is all that a policy
-draws, a denoiser's noise and the choice of a mixture's component among it.
+an episode goes on as it has begun. Every number has the distribution that was asked for, whatever
+it was before that; but where an episode is tells of its earlier draws, and so of the next ones, so
+that in the states that it reaches this is another policy, with a memory. Noise that is correlated
+in time is known from exploration (Ornstein-Uhlenbeck noise, Lillicrap et al. 2015, arXiv
+1509.02971; coloured noise, Eberhard et al. 2023); here it is all that a policy draws, a denoiser's
+noise and the choice of a mixture's component among it.
 """
 
 from __future__ import annotations
@@ -18,13 +20,19 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+REFUSED = {  # other ways to draw: independent numbers among correlated ones would go unnoticed
+    *(getattr(Tensor, f"{name}_") for name in (
+        "bernoulli", "cauchy", "exponential", "geometric", "log_normal", "normal", "random",
+        "uniform")),
+    torch.bernoulli, torch.poisson, torch.randint_like, torch.randperm,
+}  # fmt: skip
+
 
 class CorrelatedDraws(TorchFunctionMode):
-    """While it is active, all random numbers of rows follow a process of their slot.
+    """While it is active, random numbers of rows follow a process of their slot.
 
     Normal numbers are those of a stationary autoregressive process of first order for each slot
-    and each place where a step draws; others are such numbers' quantiles. So each by itself has
-    the distribution that was asked for.
+    and each place where a step draws; others are such numbers' quantiles.
 
     Args:
         correlation: rho in [0, 1], of normal numbers of two consecutive steps of a slot.
@@ -50,42 +58,70 @@ class CorrelatedDraws(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Replace what draws; a draw that is not one of the slots' rows raises ValueError."""
+        """Replace what draws.
+
+        Raises:
+            ValueError: if a draw is not one of the slots' rows, or of a kind that is not known.
+        """
         kwargs = kwargs or {}
+        if func in REFUSED:
+            raise ValueError(f"{func.__name__} cannot be correlated from step to step")
         if func in (torch.randn, torch.randn_like):
             return self.normal(func(*args, **kwargs))
         if func in (torch.rand, torch.rand_like):
             return self.uniform(func(*args, **kwargs))
-        if func is torch.normal:
+        if func in (torch.normal, torch.randint, torch.multinomial):
             drawn = func(*args, **kwargs)
-            mean, std = args
-            return mean + std * self.normal(torch.randn_like(drawn))
-        if func is torch.randint:
-            drawn = func(*args, **kwargs)
-            low, high = (0, args[0]) if isinstance(args[1], tuple) else args[:2]
-            share = self.uniform(torch.rand(drawn.shape, device=drawn.device))
-            return (low + (high - low) * share).floor().to(drawn.dtype)
-        if func is torch.multinomial:
-            probability = args[0] / args[0].sum(-1, keepdim=True)
-            share = self.uniform(torch.rand(len(probability), 1, device=probability.device))
-            index = (probability.cumsum(-1) < share).sum(-1, keepdim=True)
-            return index.clamp(max=probability.shape[-1] - 1)
+            known: dict[Any, Callable[..., Tensor | None]] = {
+                torch.normal: self.scaled, torch.randint: self.whole, torch.multinomial: self.index
+            }  # fmt: skip
+            found = known[func](drawn, *args)
+            if found is None:
+                raise ValueError(f"{func.__name__}, as it is called, cannot be correlated")
+            return found
         return func(*args, **kwargs)
 
     def normal(self, drawn: Tensor) -> Tensor:
         """Return normal numbers (n, ...) as they follow from the slots' last ones and new ones."""
-        if len(drawn) != len(self.now):
-            raise ValueError(f"{len(drawn)} rows are drawn for {len(self.now)} slots")
+        if drawn.shape[:1] != (len(self.now),):
+            shape = tuple(drawn.shape)
+            raise ValueError(f"numbers {shape} are drawn for {len(self.now)} slots")
         if self.place == len(self.last):
             # A slot that has drawn nothing yet begins with numbers as random as any.
-            self.last.append(torch.randn(self.slots, *drawn.shape[1:], device=drawn.device))
+            first = torch.randn(self.slots, *drawn.shape[1:], device=drawn.device)
+            self.last.append(first.to(drawn.dtype))
         rho = self.correlation
         last = self.last[self.place]
         now = rho * last[self.now] + (1 - rho**2) ** 0.5 * drawn
         last[self.now] = now
         self.place += 1
-        return now.to(drawn.dtype)
+        return now
 
     def uniform(self, drawn: Tensor) -> Tensor:
         """Return uniform numbers (n, ...) in [0, 1), as `normal` does."""
         return torch.special.ndtr(self.normal(torch.randn_like(drawn))).clamp(max=1 - 1e-6)
+
+    def scaled(self, drawn: Tensor, *args: Any) -> Tensor | None:
+        """Return what `torch.normal(mean, std)` does, None for another call of it."""
+        if len(args) != 2 or not all(isinstance(one, Tensor) for one in args):
+            return None
+        mean, std = args
+        return mean + std * self.normal(torch.randn_like(drawn))
+
+    def whole(self, drawn: Tensor, *args: Any) -> Tensor | None:
+        """Return what `torch.randint([low,] high, size)` does, None for another call of it."""
+        if len(args) not in (2, 3) or not isinstance(args[-1], tuple):
+            return None
+        low, high = (0, args[0]) if len(args) == 2 else args[:2]
+        share = self.uniform(torch.rand(drawn.shape, device=drawn.device))
+        return (low + (high - low) * share).floor().to(drawn.dtype)
+
+    def index(self, drawn: Tensor, *args: Any) -> Tensor | None:
+        """Return what `torch.multinomial(weights (n, K), 1)` does, None for another call of it."""
+        if len(args) != 2 or args[0].ndim != 2 or args[1] != 1:
+            return None
+        probability = args[0] / args[0].sum(-1, keepdim=True)
+        share = self.uniform(torch.rand(drawn.shape, device=drawn.device))
+        # The last of those that can be drawn at all, where rounding leaves the sum below 1.
+        most = (probability > 0).cumsum(-1).argmax(-1, keepdim=True)
+        return (probability.cumsum(-1) < share).sum(-1, keepdim=True).minimum(most)

@@ -3,13 +3,14 @@
   python -m docs.correlated [episodes=200] [run=true]
 
 Plays every policy that the campaign keeps of mazes, ants and arms as `python -m bench eval RUN_DIR
-correlation=RHO` does, by itself. What is known already is not played again; `run=false` plays
-nothing. Writes results/reference/correlated.csv, and from it the table and figure of
-docs/correlated.md.
+correlation=RHO` does, by itself. What is known of the same policy is not played again, what is
+known of others goes; `run=false` plays nothing. Writes results/reference/correlated.csv, and from
+it the tables and the figure of docs/correlated.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 import bench.algos
-from bench.analysis import tables
+from bench.analysis import metrics, tables
 from bench.analysis.load import load_results
 from bench.analysis.style import algo_colors, algo_markers, new_figure, palette
 from bench.divergence import silence_mujoco
@@ -40,7 +41,9 @@ CORRELATIONS = (0.0, 0.5, 0.9, 0.99)
 SHOWN = ("pointmaze-v1", "pointmaze-v3", "reach")  # in the figure: where every class was trained
 UNTOUCHED = 2**41  # counts as env steps, so that its seeds are those of no evaluation
 KEYS = ["task", "algo", "seed"]
-COLUMNS = [*KEYS, "correlation", "modes", "mode", "episodes"]
+COLUMNS = [*KEYS, "policy", "correlation", "modes", "mode", "episodes"]
+MORE = 0.05  # effective modes, and share of successes: what counts as a difference
+PERMUTATIONS = 2000
 
 
 def policies() -> Iterator[Path]:
@@ -51,16 +54,23 @@ def policies() -> Iterator[Path]:
                 yield path.parent
 
 
+def place_of(run: Path) -> tuple[str, str, int, str]:
+    """Return a policy's task, algorithm, seed and the beginning of its file's digest."""
+    task, algo, seed = run.parts[-3:]
+    digest = hashlib.sha256((run / "policy.pt").read_bytes()).hexdigest()
+    return task, algo, int(seed.removeprefix("seed=")), digest[:8]
+
+
 def play(run: Path, correlation: float, episodes: int) -> pd.DataFrame:
     """Return how many episodes ended in each mode, `other` or `failure`, a row each."""
-    task, algo, seed = run.parts[-3], run.parts[-2], int(run.parts[-1].removeprefix("seed="))
+    place = place_of(run)
     policy, played = load_policy(run), load_task(run)
     protocol = Protocol("sampled", np.full(episodes, FREE), correlation=correlation)
-    rows, _ = evaluate(policy.algo, played, protocol, seed=seed, env_steps=UNTOUCHED,
+    rows, _ = evaluate(policy.algo, played, protocol, seed=place[2], env_steps=UNTOUCHED,
                        threads=cores(), device="cpu")  # fmt: skip
     counts = Counter(row["mode_name"] for row in rows)
     return pd.DataFrame(
-        [(task, algo, seed, correlation, len(played.modes), *one) for one in counts.items()],
+        [(*place, correlation, len(played.modes), *one) for one in counts.items()],
         columns=COLUMNS,
     )
 
@@ -68,15 +78,26 @@ def play(run: Path, correlation: float, episodes: int) -> pd.DataFrame:
 def measure(episodes: int) -> None:
     """Play what is not known yet, and keep it."""
     silence_mujoco()
+    known = pd.read_csv(RECORD, dtype={"policy": str}) if RECORD.exists() else None
+    played = {} if known is None else dict(list(known.groupby([*KEYS, "policy", "correlation"])))
+    found: list[pd.DataFrame] = []
     for run in policies():
         for correlation in CORRELATIONS:
-            known = pd.read_csv(RECORD) if RECORD.exists() else pd.DataFrame(columns=COLUMNS)
-            place = run.parts[-3], run.parts[-2], int(run.parts[-1].removeprefix("seed="))
-            have = known[[*KEYS, "correlation"]].apply(tuple, axis=1)
-            if (*place, correlation) in set(have):
-                continue
-            found = pd.concat([known, play(run, correlation, episodes)])
-            found.sort_values(COLUMNS[:-1]).to_csv(RECORD, index=False)
+            before = played.get((*place_of(run), correlation))
+            if before is None or before["episodes"].sum() != episodes:
+                before = play(run, correlation, episodes)
+            found.append(before)
+    pd.concat(found).sort_values(COLUMNS[:-1]).to_csv(RECORD, index=False)
+
+
+def named(own: pd.DataFrame) -> np.ndarray:
+    """Return how many episodes ended in each named mode that there was one in, (n,)."""
+    return own.loc[~own["mode"].isin(["other", "failure"]), "episodes"].to_numpy()
+
+
+def effective(counts: np.ndarray) -> np.ndarray:
+    """Return effective modes of counts (..., n), as everywhere (docs/metrics.md)."""
+    return np.where(counts.sum(axis=-1) > 0, np.exp(metrics.entropy(counts)), 0.0)
 
 
 def scores(found: pd.DataFrame) -> pd.DataFrame:
@@ -84,14 +105,57 @@ def scores(found: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, own in found.groupby([*KEYS, "correlation"]):
         count = own.set_index("mode")["episodes"]
-        named = count.drop(["other", "failure"], errors="ignore")
-        share = named / named.sum()
         rows.append({
             **dict(zip([*KEYS, "correlation"], key, strict=True)), "of": int(own["modes"].iloc[0]),
-            "effective": float(np.exp(-(share * np.log(share)).sum())) if len(named) else 0.0,
-            "success": 1 - count.get("failure", 0) / count.sum(),
+            "effective": float(effective(named(own))),
+            "successes": int(count.sum() - count.get("failure", 0)),
+            "other": int(count.get("other", 0)), "episodes": int(count.sum()),
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(success=table["successes"] / table["episodes"])
+
+
+def chance(before: pd.DataFrame, after: pd.DataFrame) -> float:
+    """Return how often as many effective modes are gained where episodes change their sides.
+
+    A permutation test, one-sided, on the successes in named modes of two sets of episodes.
+    """
+    modes = sorted({*before["mode"], *after["mode"]} - {"other", "failure"})
+    counts = [own.set_index("mode")["episodes"].reindex(modes, fill_value=0).to_numpy()
+              for own in (before, after)]  # fmt: skip
+    gained = effective(counts[1]) - effective(counts[0])
+    rng = np.random.default_rng(0)
+    first = rng.multivariate_hypergeometric(sum(counts), int(counts[0].sum()), PERMUTATIONS)
+    return float((effective(sum(counts) - first) - effective(first) >= gained - 1e-9).mean())
+
+
+def summary(found: pd.DataFrame) -> str:
+    """Return by correlation how many policies of point mazes and arms gain modes or lose success.
+
+    What takes one way or none cannot lose one, and so counts apart.
+    """
+    found = found[~found["task"].str.startswith("antmaze")]
+    every = scores(found).pivot_table(index=KEYS, columns="correlation")
+    modes, successes, episodes = every["effective"], every["successes"], every["episodes"]
+    several = modes[0.0] > 1
+    of = {key: own for key, own in found.groupby([*KEYS, "correlation"])}
+    rows = []
+    for rho in CORRELATIONS[1:]:
+        gain = modes[rho] - modes[0.0]
+        certain = sum(
+            chance(of[*key, 0.0], of[*key, rho]) < 0.05 for key in gain[gain > MORE].index
+        )
+        less = (successes[0.0] - successes[rho]) / episodes[0.0]
+        rows.append({
+            "rho": f"{rho:g}",
+            f"more modes, of {several.sum()} with several":
+                f"{(gain[several] > MORE).sum()} (fewer: {(gain[several] < -MORE).sum()})",
+            f"of {(~several).sum()} with one or none": str((gain[~several] > MORE).sum()),
+            "of all, beyond chance": str(certain),
+            "less success": str((less > MORE + 1e-9).sum()),
+            "more success": str((less < -MORE - 1e-9).sum()),
+        })  # fmt: skip
+    return tables.markdown(pd.DataFrame(rows))
 
 
 def table(found: pd.DataFrame) -> str:
@@ -113,7 +177,8 @@ def agreement(found: pd.DataFrame) -> str:
     """Return how well a policy's actions where ways part foretell what it gains, by task.
 
     The rank correlation over classes, and its p-value, of the branch entropy at the end of training
-    with the effective modes that are gained by a correlation.
+    with the effective modes that are gained by a correlation; over all, and over those whose
+    actions are undecided at all.
     """
     frame = load_results(CAMPAIGN / BLOCKS[0])
     probed = frame[(frame["protocol"] == "sampled") & frame["branch_entropy"].notna()]
@@ -122,11 +187,13 @@ def agreement(found: pd.DataFrame) -> str:
     both = modes.join(last, how="inner")
     rows = []
     for task, own in both.groupby("task"):
-        row = {"task": task, "policies": len(own)}
-        for rho in CORRELATIONS[1:]:
-            of = spearmanr(own["branch_entropy"], own[rho] - own[0.0])
-            row[f"rho = {rho:g}"] = f"{of.statistic:.2f} (p = {of.pvalue:.1g})"
-        rows.append(row)
+        undecided = own[own["branch_entropy"] > MORE]
+        for name, those in (("all", own), ("undecided", undecided)):
+            row = {"task": task, "policies": f"{len(those)}, {name}"}
+            for rho in CORRELATIONS[1:]:
+                of = spearmanr(those["branch_entropy"], those[rho] - those[0.0])
+                row[f"rho = {rho:g}"] = f"{of.statistic:.2f} (p = {of.pvalue:.1g})"
+            rows.append(row)
     return tables.markdown(pd.DataFrame(rows))
 
 
@@ -157,7 +224,9 @@ def main(words: list[str]) -> int:
     _, values = parse(words, {"episodes": "200", "run": "true"})
     if values["run"] == "true":
         measure(integer("episodes", values["episodes"]))
-    found = scores(pd.read_csv(RECORD))
+    played = pd.read_csv(RECORD, dtype={"policy": str})
+    found = scores(played)
+    write(PAGE, "summary", summary(played), SCRIPT)
     write(PAGE, "correlated", table(found), SCRIPT)
     write(PAGE, "agreement", agreement(found), SCRIPT)
     figure(found).savefig("docs/correlated.png", dpi=110)

@@ -6,7 +6,7 @@
 Without mode, the policy acts by itself and, if it takes commands, follows each of its modes; where
 its source acts otherwise in evaluation than by one plain sample, it also acts so (`specified`).
 With correlation=0.9 the numbers that it draws at a step are correlated with those of the step
-before; they are independent in training, and in all evaluations that runs record.
+before (not for `specified`); they are independent in training and in all that runs record.
 A policy of a plugin needs it named: none is imported unasked. Nothing is written.
 """
 
@@ -57,8 +57,9 @@ def main(words: list[str]) -> int:
         asked = list(protocols(task, policy.algo, episodes, specified=not correlation))
     silence_mujoco()
     shown = Table(
-        "protocol", "command", "episodes", "success", "return", "modes", title=escape(folder)
-    )
+        "protocol", "command", "episodes", "success", "return", "modes",
+        title=escape(folder + (f", correlation={correlation:g}" if correlation else "")),
+    )  # fmt: skip
     seed = seed_of(values["seed"])
     played = []
     for protocol in asked:
