@@ -21,10 +21,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 REFUSED = {  # other ways to draw: independent numbers among correlated ones would go unnoticed
-    *(getattr(Tensor, f"{name}_") for name in (
-        "bernoulli", "cauchy", "exponential", "geometric", "log_normal", "normal", "random",
-        "uniform")),
-    torch.bernoulli, torch.poisson, torch.randint_like, torch.randperm,
+    Tensor.bernoulli_, Tensor.cauchy_, Tensor.exponential_, Tensor.geometric_, Tensor.log_normal_,
+    Tensor.normal_, Tensor.random_, Tensor.uniform_, torch.bernoulli, torch.poisson,
+    torch.randint_like, torch.randperm,
 }  # fmt: skip
 
 
