@@ -96,7 +96,7 @@ class Claim:
     def row(self, found: pd.Series) -> dict[str, str]:
         """Return the row of a table, by the number of each run (S,), S >= 1 (see `numbers`)."""
         values = found.to_numpy(float)
-        number = tables.cell(values, np.random.default_rng(0))
+        number = tables.cell(values)
         cells = (self.of, self.says, self.experiment, sources(found), self.bound, number,
                  self.verdict(values))  # fmt: skip
         return dict(zip(COLUMNS, cells, strict=True))

@@ -59,15 +59,14 @@ def result_table(frame: pd.DataFrame) -> pd.DataFrame:
     apart = scores["protocol"] == "specified"
     specified, scores = scores[apart], scores[~apart]
     defined = {name: metric.label for name, metric in METRICS.items() if scores[name].notna().any()}
-    rng = np.random.default_rng(0)
     rows = []
     for (task, algo, protocol), part in scores.groupby(["task", "algo", "protocol"]):
         row = {"task": task, "algorithm": algo, "protocol": protocol}
         for name, label in defined.items():
-            row[label] = cell(part[name].dropna().to_numpy(), rng)
+            row[label] = cell(part[name].dropna().to_numpy())
         own = specified[(specified["task"] == task) & (specified["algo"] == algo)]
         for name in (name for name in AS_SPECIFIED if specified[name].notna().any()):
-            beside = cell(own[name].dropna().to_numpy(), rng) or "–"
+            beside = cell(own[name].dropna().to_numpy()) or "–"
             row[f"{METRICS[name].label}, as specified"] = beside if protocol == "sampled" else ""
         row |= {
             "modes": f"{part['num_modes'].iloc[0]:.0f}",
@@ -97,7 +96,7 @@ def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, An
         return {}, []
     learned = set(done.loc[~done["floor"].astype(bool), "task"])
     done = done[done["task"].isin(learned)] if learned else done
-    scores, rng = final_scores(done), np.random.default_rng(0)
+    scores = final_scores(done)
     measured = set(zip(scores["algo"], scores["protocol"], strict=True))
     columns = {a: [p for p in SHARE if (a, p) in measured] for a in algorithms(done)}
     rows = []
@@ -110,7 +109,7 @@ def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, An
             cells.append({
                 "algo": algo, "protocol": protocol,
                 "mean": float(values.mean()) if len(values) else None,
-                "text": f"{algo}, {protocol}: {label} {cell(values, rng) or 'not run'}{seeds}",
+                "text": f"{algo}, {protocol}: {label} {cell(values) or 'not run'}{seeds}",
             })  # fmt: skip
         rows.append({"task": task, "modes": int(part["num_modes"].iloc[0]), "cells": cells})
     return columns, rows
@@ -134,11 +133,14 @@ def settings_table(runs: list[RunRecord]) -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def cell(values: np.ndarray, rng: np.random.Generator) -> str:
-    """Return the mean over seeds with its interval, or `1 seed`, or nothing for no value."""
+def cell(values: np.ndarray) -> str:
+    """Return the mean over seeds with its interval, or `1 seed`, or nothing for no value.
+
+    The draws begin anew for every cell, so that no other row of a table changes its interval.
+    """
     if not len(values):
         return ""
-    ends = stats.interval(values[:, None], stats.mean, rng=rng)
+    ends = stats.interval(values[:, None], stats.mean, rng=np.random.default_rng(0))
     tail = f"[{ends[0]:.2f}, {ends[1]:.2f}]" if ends else "(1 seed)"
     return f"{values.mean():.2f} {tail}"
 

@@ -90,22 +90,22 @@ def scores_of(runs: list[RunRecord]) -> pd.DataFrame:
 
 def results() -> pd.DataFrame:
     """Return the table of every task."""
-    rng, rows = np.random.default_rng(0), []
+    rows = []
     for label, scores in by_build(*SHOWN, FLOOR):
         for (task, algo), part in scores.groupby(["task", "algo"]):
             name = f"{task.removesuffix(HOUR)} ({label})" if label else str(task)
-            rows.append([name, str(algo), *details(part, rng)])
+            rows.append([name, str(algo), *details(part)])
     rows.sort(key=lambda row: family(row[0]))
     return pd.DataFrame(rows, columns=list(HEAD))
 
 
-def details(part: pd.DataFrame, rng: np.random.Generator) -> list[str]:
+def details(part: pd.DataFrame) -> list[str]:
     """Return the further cells of an algorithm's row."""
     commanded, free = (part[part["protocol"] == p] for p in ("commanded", "sampled"))
     modes = int(free["num_modes"].iloc[0])
 
     def cell(of: pd.DataFrame, metric: str) -> str:
-        return tables.cell(of[metric].dropna().to_numpy(), rng) or "–"
+        return tables.cell(of[metric].dropna().to_numpy()) or "–"
 
     return [
         str(len(free)), cell(free, "solved_modes"), cell(commanded, "command_coverage"),

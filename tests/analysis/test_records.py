@@ -376,6 +376,17 @@ def test_random_play_is_the_last_row_of_every_table(tmp_path):
     assert len(comparison.tests_table([scope])) == 1, "random play is not tested"
 
 
+def test_no_other_row_of_a_table_changes_an_interval(tmp_path):
+    for seed, share in enumerate((0.97, 0.83, 0.71, 0.52, 0.36, 0.19, 0.04)):
+        make_run(tmp_path, "beta", seed, shares=(share, 0.0))
+    alone = tables.result_table(load_results(tmp_path)).set_index("algorithm").loc["beta"]
+    for seed, share in enumerate((0.8, 0.6, 0.1, 0.7)):
+        make_run(tmp_path, "aleph", seed, shares=(share, 0.0))
+    beside = tables.result_table(load_results(tmp_path)).set_index("algorithm")
+    assert list(beside.index)[0] == "aleph"
+    pd.testing.assert_frame_equal(beside.loc["beta"][alone.columns], alone)
+
+
 def test_comparisons_of_one_algorithm_are_corrected_for_alone(tmp_path):
     for seed in range(3):
         for algo, shares in (("beta", (1.0, 0.0)), ("gamma", (0.5, 0.5)), ("delta", (1.0, 0.0))):
