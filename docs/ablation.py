@@ -12,7 +12,6 @@ skipped; `until` stops after that row. The committed records of these runs lack 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ import pandas as pd
 from bench.analysis import comparison, tables
 from bench.analysis.load import final_scores, finished, load_results
 from bench.configuration import as_dict, resolve, understand
-from bench.errors import UsageError
 from bench.settings import flat
 from bench.words import integer, parse
-from docs.studies import train
+from docs.studies import start, train
 
 FOLDER, SUITE = Path("results/reference/ablation"), Path("results/reference/quick")
 ALGO, TASK = "ddiffpg", "pointmaze-v3"
@@ -117,8 +115,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"ablation: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

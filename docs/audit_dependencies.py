@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.words import parse
+from docs.studies import start
 
 PINS = Path(__file__).parents[1] / "constraints.txt"
 OWN = ("multimodal-rl-bench", "pip", "setuptools", "wheel", "pip-audit")  # not pinned by us
@@ -135,7 +136,4 @@ def vulnerabilities() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except UsageError as error:
-        raise SystemExit(f"audit_dependencies: {error}") from None
+    start(main)

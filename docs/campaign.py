@@ -16,7 +16,6 @@ Records land in results/reference/campaign/<block>, compacted.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -224,8 +223,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"campaign: {error}", file=sys.stderr)
-        sys.exit(2)
+    studies.start(main)

@@ -9,15 +9,15 @@ run, and those that nothing here tests, with the reason.
 
 from __future__ import annotations
 
-import sys
-
 import pandas as pd
 
 from bench.analysis import tables
 from bench.analysis.claims import COLUMNS, Claim, numbers, read
 from bench.analysis.load import table
 from bench.analysis.runs import RunRecord
+from bench.words import parse
 from docs.marks import write
+from docs.studies import start
 from docs.write_results import FOLDERS, REFERENCE, anew, done
 
 Asked = list[tuple[list[RunRecord], pd.DataFrame]]  # runs of each build, and their evaluations
@@ -63,11 +63,12 @@ def claims() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """Write the table."""
+    parse(words, {})
     write("docs/claims.md", "claims", tables.markdown(claims()), "docs.claims")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

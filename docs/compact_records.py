@@ -14,7 +14,6 @@ outcomes: enough for tables. A second call changes nothing.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +27,7 @@ from bench.errors import UsageError
 from bench.records import Record
 from bench.storage import GROWING
 from bench.words import parse
+from docs.studies import start
 
 FIGURES = ("paths.npz", "policy.pt", "values.npz", "exploration.npz", "headings.npz",
            "clusters.npz")  # fmt: skip  # what figures and replays are made of
@@ -171,8 +171,4 @@ def halved(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"compact_records: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

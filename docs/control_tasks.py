@@ -11,7 +11,6 @@ stable-baselines3.csv with one row per seed. Prints mean and 95 % t-interval.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import gymnasium
@@ -22,8 +21,8 @@ from scipy import stats
 
 import bench
 from bench.__main__ import main as run
-from bench.errors import UsageError
 from bench.words import integer, parse
+from docs.studies import start
 
 FOLDER = Path("results/reference")
 # id: folder, env steps, between evaluations, episodes of one
@@ -99,8 +98,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"control_tasks: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

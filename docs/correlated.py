@@ -11,7 +11,6 @@ it the tables and the figure of docs/correlated.md.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +25,12 @@ from bench.analysis import metrics, tables
 from bench.analysis.load import load_results
 from bench.analysis.style import algo_colors, algo_markers, new_figure, palette
 from bench.divergence import silence_mujoco
-from bench.errors import UsageError
 from bench.evaluation import FREE, Protocol, evaluate
 from bench.policy import load_policy, load_task
 from bench.settings import cores
 from bench.words import integer, parse
 from docs.marks import write
+from docs.studies import start
 
 CAMPAIGN = Path("results/reference/campaign")
 BLOCKS = ("classes", "mazes", "ants")
@@ -234,8 +233,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"correlated: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

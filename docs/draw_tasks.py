@@ -11,11 +11,14 @@ from PIL import Image
 from bench import rendering  # sets MUJOCO_GL, so before anything imports mujoco
 from bench.analysis.style import MODES
 from bench.tasks import make_task
+from bench.words import parse
+from docs.studies import start
 from tests.tasks.test_manipulation import TASKS, follow, scripts
 
 
-def main() -> None:
+def main(words: list[str]) -> int:
     """Play every script and draw each task's start with all paths."""
+    parse(words, {})
     pictures = []
     for name in TASKS:
         task = make_task(name)
@@ -34,7 +37,8 @@ def main() -> None:
         painter.close()
         pictures.append(rendering.caption(frame, f"{name}: {', '.join(task.modes)}", (0.2,) * 3))
     Image.fromarray(np.asarray(rendering.tile(pictures, 4))).save("docs/tasks.png", optimize=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

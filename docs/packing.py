@@ -10,7 +10,6 @@ results/reference/speed/packing.csv, and the table of docs/speed.md from it.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +21,7 @@ from bench.errors import UsageError
 from bench.updates import has_replay, in_turn, learner
 from bench.words import parse
 from docs.marks import write
+from docs.studies import start
 
 RECORD = Path("results/reference/speed/packing.csv")
 PAGE, SCRIPT = "docs/speed.md", "docs.packing"
@@ -71,4 +71,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    start(main)

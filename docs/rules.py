@@ -18,7 +18,6 @@ records there are; `run=false` does only that.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -191,8 +190,4 @@ def main(given: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"rules: {error}", file=sys.stderr)
-        sys.exit(2)
+    studies.start(main)

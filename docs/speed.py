@@ -15,7 +15,9 @@ import pandas as pd
 
 from bench.analysis import tables
 from bench.errors import UsageError
+from bench.words import parse
 from docs.marks import write
+from docs.studies import start
 
 FOLDER = Path("results/reference/speed")
 PAGE, SCRIPT = "docs/speed.md", "docs.speed"
@@ -99,8 +101,9 @@ def peers(found: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
-def main() -> None:
+def main(words: list[str]) -> int:
     """Write the tables."""
+    parse(words, {})
     found = records()
     write(PAGE, "updates", tables.markdown(updates(found)), SCRIPT)
     write(PAGE, "actions", tables.markdown(actions(found)), SCRIPT)
@@ -108,7 +111,8 @@ def main() -> None:
     write(PAGE, "peers", tables.markdown(peers(found)), SCRIPT)
     short = updates(found).query("algorithm in @SHOWN")
     write("README.md", "speed", tables.markdown(short.drop(columns=["GFLOP", "mostly"])), SCRIPT)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

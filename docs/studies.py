@@ -1,9 +1,11 @@
-"""What the scripts that train for these pages do alike."""
+"""What the scripts behind these pages do alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 
@@ -11,6 +13,15 @@ from bench.__main__ import main as run
 from bench.analysis.load import final_scores, finished, load_results
 from bench.errors import UsageError
 from bench.registry import unknown
+
+
+def start(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run a script's main on the command line's words; a bad word is one line and status 2."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def chosen(word: str, known: Sequence[str]) -> list[str]:

@@ -10,7 +10,6 @@ run.json and are in no report.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +21,10 @@ from omegaconf import OmegaConf
 
 from bench.analysis.mazes import draw_visits
 from bench.analysis.style import INK, OTHER, mode_color, new_figure, steps_axis
-from bench.errors import UsageError
 from bench.tasks.layout import CELL, LAYOUTS
 from bench.words import parse
 from docs.marks import write
+from docs.studies import start
 
 FOLDER = Path("results/reference/tried/ants")
 PAGE, SCRIPT = "results/reference/tried/ants.md", "docs.trials"
@@ -198,8 +197,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"trials: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

@@ -15,7 +15,6 @@ the table of docs/fairness.md from the records there are; `run=false` does only 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,8 +140,4 @@ def main(given: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"tuning: {error}", file=sys.stderr)
-        sys.exit(2)
+    studies.start(main)

@@ -17,8 +17,10 @@ from bench.analysis.runs import RunRecord, read_runs
 from bench.analysis.style import INK, algo_colors, new_figure, steps_axis
 from bench.commands.bandit import over_seeds
 from bench.tasks.bandit import CASES
+from bench.words import parse
 from docs import withdrawn
 from docs.marks import write
+from docs.studies import start
 
 REFERENCE = Path("results/reference")
 FOLDERS = ("quick", "hour")
@@ -396,8 +398,9 @@ def count_lost(runs: list[RunRecord], lost: Callable[[np.ndarray], bool]) -> int
     return sum(lost(found.to_numpy()) for r in runs for _, found in r.found("sampled").items())
 
 
-def main() -> None:
+def main(words: list[str]) -> int:
     """Draw the figures and write the tables."""
+    parse(words, {})
     shown = [r for r in anew()
              if r.facts["family"] == "pointmaze" and r.facts["algo"] in SHOWN]  # fmt: skip
     mazes.hero(shown, table(shown)).savefig("docs/hero.png", dpi=110)
@@ -420,7 +423,8 @@ def main() -> None:
     write("docs/algorithms.md", "evenness", tables.markdown(evenness()))
     write("docs/algorithms.md", "control tasks", tables.markdown(returns()))
     write("docs/campaign.md", "spent", tables.markdown(spent()))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    start(main)
