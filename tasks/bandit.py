@@ -20,6 +20,7 @@ from bench.errors import UsageError
 from bench.registry import unknown
 
 from . import register
+from .checks import action_array
 
 PEAKS = np.array([[0.6, 0.6], [-0.6, 0.6], [-0.6, -0.6], [0.6, -0.6]], np.float32)
 WIDTH = 0.25  # std of a peak
@@ -122,7 +123,12 @@ class BanditEnv(VectorEnv, TaskEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Pay the height of the landscape at actions (N, 2) and end all episodes."""
+        """Pay the height of the landscape at actions (N, 2) and end all episodes.
+
+        Raises:
+            ValueError: if the actions have another shape.
+        """
+        actions = action_array(actions, (self.num_envs, self.task.act_dim))
         action = np.clip(actions, -1, 1).astype(np.float32)
         square = np.square(action[:, None] - PEAKS).sum(-1)  # (N, peaks)
         reward = (np.array(self.task.heights) * np.exp(-square / (2 * WIDTH**2))).sum(-1)

@@ -21,6 +21,7 @@ Several commands may add to one DIR at once.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from itertools import product
@@ -40,7 +41,7 @@ from bench.algos.common.critics import ExactValues
 from bench.analysis.style import INK, new_figure
 from bench.api import Algorithm, Imitates, Spec
 from bench.configuration import expand_algos, names, resolve, understand
-from bench.errors import UsageError
+from bench.errors import UsageError, described
 from bench.registry import load_plugins, unknown
 from bench.rollout import Rollout
 from bench.settings import Settings, check_writable
@@ -86,7 +87,6 @@ def main(words: list[str]) -> int:
             raise UsageError(unknown("case", case, list(CASES)))
     if given["critic"] not in ("exact", "learned"):
         raise UsageError(unknown("critic", given["critic"], ["exact", "learned"]))
-    exact = given["critic"] == "exact"
     updates = integer("updates", given["updates"])
     seeds = list(dict.fromkeys(map(seed_of, names(given["seed"]) or [""])))
     for algo in chosen:
@@ -98,23 +98,38 @@ def main(words: list[str]) -> int:
     check_writable(out, "out")
     out.mkdir(parents=True, exist_ok=True)
     stored_table(out), stored_samples(out)  # refused before the first is trained, if not readable
+    failed = False
     for (algo, case), seed in product(pairs, seeds):
-        start = time.perf_counter()
-        trained, rollout = begin(algo, case, seed, exact, changes)
-        first = at_first(trained) if CASES[case].imitated else {}
-        learn(algo, trained, rollout, updates)
-        facts = {"critic": given["critic"], "updates": updates, "seed": seed,
-                 "seconds": round(time.perf_counter() - start)}  # fmt: skip
-        for commanded in (False, True) if trained.num_modes else (False,):
-            action = samples(trained, commanded)
-            name = f"{algo} (commanded)" if commanded else algo
-            row = {"algo": name, "case": case, **measure(action), **facts}
-            row |= first.get(commanded, {})
-            keep(out, row, action)
-            Console().print(" ".join(f"{key}={value}" for key, value in row.items()))
-    write(out)
-    print(f"table: {out / 'bandit.md'}\nfigure: {out / 'bandit.png'}")
-    return 0
+        try:
+            add(algo, case, seed, given["critic"], updates, changes, out)
+        except UsageError:
+            raise
+        except Exception as error:  # an algorithm's own, which is to stop no other
+            print(f"algo={algo} case={case} seed={seed}: {described(error)}", file=sys.stderr)
+            failed = True
+    if stored_table(out) is not None:
+        write(out)
+        print(f"table: {out / 'bandit.md'}\nfigure: {out / 'bandit.png'}")
+    return 1 if failed else 0
+
+
+def add(
+    algo: str, case: str, seed: int, critic: str, updates: int, changes: Sequence[str], out: Path
+) -> None:
+    """Train on a case; keep and show what is sampled then, on command too if it takes any."""
+    start = time.perf_counter()
+    trained, rollout = begin(algo, case, seed, critic == "exact", changes)
+    first = at_first(trained) if CASES[case].imitated else {}
+    learn(algo, trained, rollout, updates)
+    facts = {"critic": critic, "updates": updates, "seed": seed,
+             "seconds": round(time.perf_counter() - start)}  # fmt: skip
+    for commanded in (False, True) if trained.num_modes else (False,):
+        action = samples(trained, commanded)
+        name = f"{algo} (commanded)" if commanded else algo
+        row = {"algo": name, "case": case, **measure(action), **facts}
+        row |= first.get(commanded, {})
+        keep(out, row, action)
+        Console().print(" ".join(f"{key}={value}" for key, value in row.items()))
 
 
 def settings(algo: str, changes: Sequence[str] = ()) -> Settings:
@@ -143,8 +158,15 @@ def first_actions(case: Case, rng: torch.Generator) -> Tensor:
 
 def begins(name: str, case: str, changes: Sequence[str]) -> bool:
     """Say whether a policy can begin with what a case asks for: if not, it has no such row."""
-    if not CASES[case].imitated or isinstance(built(name, case, 0, changes), Imitates):
+    if not CASES[case].imitated:
         return True
+    try:
+        if isinstance(built(name, case, 0, changes), Imitates):
+            return True
+    except UsageError:
+        raise
+    except Exception:
+        return True  # and fails again where that is told
     print(f"{name} is left out of case={case}: its policy cannot imitate")
     return False
 

@@ -383,7 +383,7 @@ def test_no_other_row_of_a_table_changes_an_interval(tmp_path):
     for seed, share in enumerate((0.8, 0.6, 0.1, 0.7)):
         make_run(tmp_path, "aleph", seed, shares=(share, 0.0))
     beside = tables.result_table(load_results(tmp_path)).set_index("algorithm")
-    assert list(beside.index)[0] == "aleph"
+    assert beside.index[0] == "aleph"
     pd.testing.assert_frame_equal(beside.loc["beta"][alone.columns], alone)
 
 

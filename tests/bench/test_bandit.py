@@ -116,6 +116,29 @@ def test_a_row_says_what_its_policy_began_with_and_older_rows_stay(tmp_path, cap
     assert set(bandit.stored_samples(tmp_path)) == {"pmoe.imitated", "pmoe (commanded).imitated"}
 
 
+@pytest.mark.parametrize("case", ["equal", "imitated"])
+def test_an_algorithm_that_fails_is_one_line_and_no_other_stops(
+    case, tmp_path, capsys, monkeypatch
+):
+    whole = bandit.built
+
+    def built(name, *given):
+        if name == "pmoe":
+            raise RuntimeError("no such layer")
+        return whole(name, *given)
+
+    monkeypatch.setattr(bandit, "built", built)
+    monkeypatch.setattr(bandit, "begin", partial(bandit.begin, imitation=1))
+    words = ["algo=pmoe,qvpo", f"case={case}", "updates=1", "algo.batch=8", f"out={tmp_path}"]
+    assert main(["bandit", *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"algo=pmoe case={case} seed=0: RuntimeError: no such layer (")
+    assert said.count("\n") == 1
+    assert pd.read_csv(tmp_path / "bandit.csv")["algo"].tolist() == ["qvpo"]
+    assert main(["bandit", "algo=pmoe", *words[1:-1], f"out={tmp_path / 'new'}"]) == 1
+    assert not (tmp_path / "new" / "bandit.md").exists()
+
+
 def test_the_imitated_case_begins_with_the_replay_in_a_policy():
     algo, _ = bandit.begin("pmoe", "imitated", changes=["algo.hidden=[8]"], imitation=0)
     stored = algo.replay.fields["action"][: bandit.FILLED]
