@@ -116,6 +116,14 @@ def test_a_row_says_what_its_policy_began_with_and_older_rows_stay(tmp_path, cap
     assert set(bandit.stored_samples(tmp_path)) == {"pmoe.imitated", "pmoe (commanded).imitated"}
 
 
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (3, 1)])
+def test_actions_of_the_wrong_shape_are_refused(shape):
+    env = make_task("bandit").make(3, seed=0)
+    env.reset()
+    with pytest.raises(ValueError, match=r"action has shape .*; expected \(3, 2\)"):
+        env.step(np.zeros(shape, np.float32))
+
+
 @pytest.mark.parametrize("case", ["equal", "imitated"])
 def test_an_algorithm_that_fails_is_one_line_and_no_other_stops(
     case, tmp_path, capsys, monkeypatch
