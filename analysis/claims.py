@@ -150,7 +150,11 @@ def sources(found: pd.Series) -> str:
 def numbers(
     claim: Claim, runs: Sequence[RunRecord], frame: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
-    """Return the number (S,) of each experiment's seed, by these two; none if it lacks a task."""
+    """Return the number (S,) of each experiment's seed, by these two; none if it lacks a task.
+
+    Experiments without a seed in common on any task are one, as they are where seeds are averaged:
+    what their records have of a seed goes together.
+    """
     nothing = pd.Series(index=pd.MultiIndex.from_tuples([], names=["experiment", "seed"]))
     if not claim.tasks or frame.empty:
         return nothing
@@ -160,7 +164,11 @@ def numbers(
         own = own[own[key] == getattr(claim, key)]
     if own.empty:
         return nothing
-    scores = final_scores(own).set_index(RUN)
+    scores = final_scores(own)
+    if not scores.duplicated(["task", "seed"]).any():
+        of_seed = scores.groupby("seed")["experiment"]
+        scores["experiment"] = of_seed.transform(lambda names: " and ".join(sorted(set(names))))
+    scores = scores.set_index(RUN)
     if claim.metric == REPLANNED:
         least = claim.least_counts
         one = {tuple(run.facts[key] for key in RUN): replanned(run, notes, least) for run in runs}

@@ -37,6 +37,7 @@ class Picture:
         title: above it.
         caption: below the title.
         code: its pixels, base64: lossless WebP, less than half the size of its PNG.
+        size: width and height in pixels, so that nothing moves when they are unpacked.
         records: run directories that it is made from, those that differ in seed alone in one.
         algo: the only algorithm that it shows, or "".
     """
@@ -45,6 +46,7 @@ class Picture:
     title: str
     caption: str
     code: str
+    size: tuple[int, int]
     records: list[str] = field(default_factory=list)
     algo: str = ""
 
@@ -133,7 +135,8 @@ def draw(job: Job, out: Path, records: list[str], notes: list[str]) -> Picture |
     own = [str(place) for place in getattr(figure, "records", [])]
     notes += getattr(figure, "problems", [])
     places = together(list(dict.fromkeys(own)) or records)
-    return Picture(path.name, job.title, job.caption, code, places, job.algo)
+    size = canvas.get_width_height()
+    return Picture(path.name, job.title, job.caption, code, size, places, job.algo)
 
 
 def webp(canvas: FigureCanvasAgg) -> str:

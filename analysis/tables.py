@@ -88,7 +88,8 @@ def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, An
     Returns:
         The protocols of every algorithm, random play last; and a row per task: its name, number of
         modes and cells, for every algorithm and protocol the mean over seeds (None where nothing
-        was run) and a text with its interval. Both empty without finished runs.
+        was run) and a text with its interval, tasks with most of them first. Both empty without
+        finished runs.
     """
     done = finished(frame)
     done = done[done["num_modes"] > 0] if len(done) else done
@@ -99,7 +100,7 @@ def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, An
     scores = final_scores(done)
     measured = set(zip(scores["algo"], scores["protocol"], strict=True))
     columns = {a: [p for p in SHARE if (a, p) in measured] for a in algorithms(done)}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for task, part in scores.groupby("task"):
         cells = []
         for algo, protocol in ((a, p) for a, protocols in columns.items() for p in protocols):
@@ -112,6 +113,7 @@ def matrix(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[dict[str, An
                 "text": f"{algo}, {protocol}: {label} {cell(values) or 'not run'}{seeds}",
             })  # fmt: skip
         rows.append({"task": task, "modes": int(part["num_modes"].iloc[0]), "cells": cells})
+    rows.sort(key=lambda row: sum(one["mean"] is None for one in row["cells"]))
     return columns, rows
 
 

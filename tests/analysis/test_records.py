@@ -215,6 +215,13 @@ def test_what_random_play_alone_has_done_is_not_in_the_first_table(tmp_path):
     assert list(columns) == ["alpha", "luck"] and [row["task"] for row in rows] == ["maze-v1"]
 
 
+def test_the_first_table_begins_with_the_tasks_that_most_have_done(tmp_path):
+    for algo, task in (("alpha", "maze-v1"), ("alpha", "other"), ("beta", "other")):
+        make_run(tmp_path, algo, task=task)
+    rows = tables.matrix(load_results(tmp_path))[1]
+    assert [row["task"] for row in rows] == ["other", "maze-v1"]
+
+
 def test_budgets_are_not_averaged(tmp_path):
     make_run(tmp_path, "alpha")
     make_run(tmp_path, "alpha", task="other", budget="hour")

@@ -294,11 +294,15 @@ def test_the_page_works_in_a_browser(tmp_path, monkeypatch, listed):
         const axis = document.getElementById("chart").layout.yaxis.title.text;
         document.querySelector("#filters input[value='maze-v1']").click();
         const hidden = document.querySelectorAll("section[hidden]").length;
+        const links = [...document.querySelectorAll("nav a")];
+        const lost = links.filter((a) => !document.getElementById(a.hash.slice(1))).length;
+        const jumps = links.filter((a) => !a.hidden).map((a) => a.text);
+        const counts = [...document.querySelectorAll("[data-count]")].map((c) => c.value);
         const image = document.querySelector("figure img");
         const runs = document.querySelectorAll("#runs tbody tr").length;
         const saved = png(image).startsWith("data:image/png") && image.naturalWidth > 300;
         document.title = JSON.stringify(
-          {all, fewer, text, axis, hidden, saved, runs, errors: window.errors});
+          {all, fewer, text, axis, hidden, saved, runs, lost, jumps, counts, errors});
       }, 50);</script>"""
     caught = "<script>window.errors = []; onerror = (m) => errors.push(m);</script>"
     page.write_text(page.read_text().replace("<title>", caught + "<title>", 1) + probe)
@@ -310,7 +314,8 @@ def test_the_page_works_in_a_browser(tmp_path, monkeypatch, listed):
     assert title is not None
     assert json.loads(html.unescape(title[1])) == {
         "all": [2, 2, 4, 4], "fewer": [1, 1, 2, 2], "text": "exp/maze-v1/alpha<br>seed 0",
-        "axis": "return", "hidden": 1, "saved": True, "runs": 4, "errors": []
+        "axis": "return", "hidden": 1, "saved": True, "runs": 4, "lost": 0,
+        "jumps": ["every run", "over tasks", "runs"], "counts": ["0 of 1", "1 of 2"], "errors": []
     }  # fmt: skip
 
 

@@ -88,6 +88,22 @@ def test_numbers_are_those_of_the_runs_that_a_claim_names(records):
         assert asked(records, claim(**other)) == [], "not tested"
 
 
+def test_experiments_without_a_seed_in_common_are_one(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, "alpha", seed, experiment="first")
+        make_run(tmp_path, "alpha", seed, shares=(1.0, 0.0), task="maze-v2", experiment="second")
+    for task in TASKS:
+        make_run(tmp_path, "alpha", 3, shares=(1.0, 0.0), task=task, experiment="second")
+    runs, both = read_runs(tmp_path), claim(tasks=TASKS)
+    row = both.row(numbers(both, runs, evaluations(runs), []))
+    assert row["records"] == "first and second, seeds 0 to 2; second, seed 3"
+    assert row["number"] == "1.00 [1.00, 1.00]" and row["verdict"] == "refuted here"
+    make_run(tmp_path, "alpha", 3, experiment="first")  # a seed in common: they are not the same
+    runs = read_runs(tmp_path)
+    found = numbers(both, runs, evaluations(runs), [])
+    assert found.index.tolist() == [("second", 3)], "the only one with both tasks"
+
+
 def test_what_was_replanned_is_a_number_too(records):
     own = claim(algo="beta", metric=REPLANNED)
     assert asked(records, own) == []
@@ -122,7 +138,7 @@ def test_the_report_has_the_claims_that_its_runs_test(records, monkeypatch):
         "confirmed", "refuted here", "no verdict: fewer than 3 runs", "confirmed", "confirmed",
     ]  # fmt: skip
     page = report.write(records, records / "out").read_text()
-    part = page.split("<h2>What papers claim</h2>")[1].split("<h2>")[0]
+    part = page.split(">What papers claim</h2>")[1].split("<h2")[0]
     assert part.count("<tr") == 1 + len(made)
     text = html.escape(NASTY).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
     assert part.count(text) == 3 and "<!--" not in page and "[/red]|" not in part.split(text)[0]
